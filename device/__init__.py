@@ -1,0 +1,1 @@
+"""Recorders, media, storage, evidence."""

@@ -1,0 +1,1 @@
+"""What service tasks may call: one file per noun. Importing this package registers all of them."""

@@ -1,0 +1,1 @@
+"""Recorder drivers: one protocol, one file a kind."""

@@ -1,0 +1,1 @@
+"""A simulated ONVIF Profile G recorder over real sockets."""

@@ -1,0 +1,1 @@
+"""Executes process definitions; knows nothing of footage or Flask."""

@@ -1,0 +1,106 @@
+"""Errors that reach a person.
+
+Every error carries an English message template and its parameters. The template is the message id of the translation
+catalogues, so the web layer can say the same in the reader's language: `gettext(error.template) % error.params`.
+`web/errors.py` maps the classes to HTTP.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+def N_(text: str) -> str:
+    """Mark a text for the translation catalogues without translating it here."""
+    return text
+
+
+class DiaoquError(Exception):
+    """Something went wrong that a person can act on.
+
+    `template` is English with `%(name)s` placeholders; it says what happened and what to do.
+    """
+
+    def __init__(self, template: str, **params: Any) -> None:
+        self.template = template
+        self.params = params
+        super().__init__(template % params if params else template)
+
+
+class EngineError(DiaoquError):
+    """The engine refused; nothing was changed."""
+
+
+class NotFoundError(EngineError):
+    """There is no such thing, or the asker may not know that there is."""
+
+
+class NotAllowedError(EngineError):
+    """The person lacks the role, the qualification or the independence that this needs (clauses N1, conduct)."""
+
+
+class ConflictError(EngineError):
+    """Somebody or something else was faster, or the state does not allow it (any more)."""
+
+
+class OversizedError(EngineError):
+    """The input is larger than the engine accepts."""
+
+
+class InvalidFormError(EngineError):
+    """The data does not satisfy the form: `fields` maps a field's key to its error."""
+
+    def __init__(self, fields: Mapping[str, "FieldError"]) -> None:
+        self.fields = dict(fields)
+        super().__init__(N_("Please correct the marked fields: %(fields)s."), fields=", ".join(fields))
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """Why one field was refused; `template` and `params` as in DiaoquError."""
+
+    template: str
+    params: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return self.template % self.params if self.params else self.template
+
+
+@dataclass(frozen=True, order=True)
+class Problem:
+    """One finding about a file that somebody wants to deploy. `severity` is "error" or "warning"."""
+
+    file: str
+    line: int
+    element: str
+    rule: str
+    message: str
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.element}: {self.rule}: {self.message}"
+
+
+class DefinitionError(EngineError):
+    """A diagram, decision table or form was refused at deployment; `problems` lists everything found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__(N_("%(count)s problem(s) in the diagram or its files."), count=len(self.problems))
+
+
+class ExpressionError(EngineError):
+    """A script, condition or parameter is not in the language of docs/expressions.md, or failed when it ran."""
+
+
+class BpmnError(Exception):
+    """A modelled failure: goes to the boundary error event with this code, or becomes an incident (DESIGN, Flow)."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        self.code = code
+        self.message = message
+        super().__init__(f"{code}: {message}" if message else code)
+
+
+class JobCancelledError(Exception):
+    """The job's lease was lost or its task was cancelled: stop at once and leave nothing published."""

@@ -1,0 +1,345 @@
+"""The engine's tables. History is the truth; everything else here is a projection of it or a register of people."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint, Uuid
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class Instant(TypeDecorator[datetime]):
+    """A timezone-aware instant, stored as ISO 8601 text in UTC with microseconds: sortable, the same on every database.
+
+    Raises:
+        ValueError: a naive datetime is written.
+    """
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetimes are not stored")
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Json(TypeDecorator[Any]):
+    """Plain JSON kept as TEXT in the order it was written (jsonb would reorder keys)."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else orjson.dumps(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+        return None if value is None else orjson.loads(value)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: Instant, UUID: Uuid(), dict[str, Any]: Json, list[Any]: Json, list[str]: Json}  # noqa: RUF012
+
+
+# ---- people ---------------------------------------------------------------------------------------------------------
+
+
+class Department(Base):
+    """An organisational unit; the superior of its head is the head of its parent."""
+
+    __tablename__ = "departments"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    name_en: Mapped[str] = mapped_column(String(200), default="")
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("departments.id"))
+    head_username: Mapped[str | None] = mapped_column(String(64))
+    parent: Mapped["Department | None"] = relationship(remote_side=[id])
+
+
+class User(Base):
+    """A person who signs in. Process data refers to people by `username`, which never changes."""
+
+    __tablename__ = "users"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    name_en: Mapped[str] = mapped_column(String(200), default="")
+    password_hash: Mapped[str] = mapped_column(String(256))
+    department_id: Mapped[int | None] = mapped_column(ForeignKey("departments.id"))
+    title: Mapped[str] = mapped_column(String(200), default="")
+    employee_no: Mapped[str] = mapped_column(String(64), default="")
+    phone: Mapped[str] = mapped_column(String(64), default="")
+    email: Mapped[str] = mapped_column(String(200), default="")
+    locale: Mapped[str] = mapped_column(String(8), default="zh")
+    active: Mapped[bool] = mapped_column(default=True)
+    failed_logins: Mapped[int] = mapped_column(default=0)
+    locked_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    department: Mapped[Department | None] = relationship(lazy="joined")
+    memberships: Mapped[list["Membership"]] = relationship(lazy="selectin", cascade="all, delete-orphan")
+
+    @property
+    def groups(self) -> set[str]:
+        return {membership.group for membership in self.memberships}
+
+
+class Membership(Base):
+    """A person's role. Group keys: employee reviewer operator archivist committee chair owner auditor admin."""
+
+    __tablename__ = "memberships"
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    group: Mapped[str] = mapped_column("group_key", String(64), primary_key=True)
+
+
+class Deputy(Base):
+    """`deputy` acts for `username` from `from_at` until `until_at`."""
+
+    __tablename__ = "deputies"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(64), index=True)
+    deputy: Mapped[str] = mapped_column(String(64), index=True)
+    from_at: Mapped[datetime]
+    until_at: Mapped[datetime]
+
+
+class Qualification(Base):
+    """A training record (clause N1, F2): valid from `valid_from` up to, not including, `valid_until`."""
+
+    __tablename__ = "qualifications"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(64), index=True)
+    key: Mapped[str] = mapped_column(String(64))
+    valid_from: Mapped[datetime]
+    valid_until: Mapped[datetime]
+    trainer: Mapped[str] = mapped_column(String(200), default="")
+    score: Mapped[int | None]
+
+
+class ApiToken(Base):
+    """A bearer token of the REST API; only its SHA-256 is stored."""
+
+    __tablename__ = "api_tokens"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    digest: Mapped[str] = mapped_column(String(80), unique=True)
+    label: Mapped[str] = mapped_column(String(200), default="")
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    user: Mapped[User] = relationship(lazy="joined")
+
+
+class Notification(Base):
+    """An in-app notice. `template` is an English message id with `params`, shown in the reader's language."""
+
+    __tablename__ = "notifications"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    username: Mapped[str] = mapped_column(String(64))
+    template: Mapped[str] = mapped_column(Text)
+    params: Mapped[dict[str, Any]]
+    link: Mapped[str] = mapped_column(String(300), default="")
+    instance_id: Mapped[UUID | None]
+    created_at: Mapped[datetime]
+    read_at: Mapped[datetime | None]
+    __table_args__ = (Index(None, "username", "read_at"),)
+
+
+# ---- definitions ----------------------------------------------------------------------------------------------------
+
+
+class Deployment(Base):
+    """One act of deploying a set of files, with a note of what changed and why (clause F3)."""
+
+    __tablename__ = "deployments"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    deployed_at: Mapped[datetime]
+    deployed_by: Mapped[str] = mapped_column(String(64))
+    note: Mapped[str] = mapped_column(Text, default="")
+    files: Mapped[list["DeployedFile"]] = relationship(order_by="DeployedFile.name", cascade="all, delete-orphan")
+
+
+class DeployedFile(Base):
+    """The exact text of one deployed file: *.bpmn, *.dmn, forms/*.form, translations/*.json."""
+
+    __tablename__ = "deployed_files"
+    deployment_id: Mapped[int] = mapped_column(ForeignKey("deployments.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    content: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(80))
+
+
+class ProcessDefinition(Base):
+    """A version of a process. Immutable: running instances stay on theirs."""
+
+    __tablename__ = "process_definitions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    process_id: Mapped[str] = mapped_column(String(200))
+    version: Mapped[int]
+    name: Mapped[str] = mapped_column(String(300))
+    file: Mapped[str] = mapped_column(String(200))
+    digest: Mapped[str] = mapped_column(String(80))
+    deployment_id: Mapped[int] = mapped_column(ForeignKey("deployments.id"))
+    deployment: Mapped[Deployment] = relationship()
+    __table_args__ = (UniqueConstraint("process_id", "version"),)
+
+
+# ---- instances ------------------------------------------------------------------------------------------------------
+
+
+class Instance(Base):
+    """A process instance: the head of its history, and a cache of where that history leads.
+
+    `state`: running, suspended, completed, cancelled. `revision` guards every write (optimistic lock);
+    `head` is the chain hash of the newest history event, whose `seq` is `seq`.
+    """
+
+    __tablename__ = "instances"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    definition_id: Mapped[int] = mapped_column(ForeignKey("process_definitions.id"), index=True)
+    process_id: Mapped[str] = mapped_column(String(200), index=True)
+    version: Mapped[int]
+    business_key: Mapped[str] = mapped_column(String(100), default="", index=True)
+    state: Mapped[str] = mapped_column(String(16))
+    started_by: Mapped[str] = mapped_column(String(64), index=True)
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    seq: Mapped[int]
+    head: Mapped[str] = mapped_column(String(80))
+    data: Mapped[dict[str, Any]]
+    snapshot: Mapped[str | None] = mapped_column(Text)
+    snapshot_seq: Mapped[int] = mapped_column(default=0)
+    revision: Mapped[int] = mapped_column()
+    definition: Mapped[ProcessDefinition] = relationship()
+    __mapper_args__ = {"version_id_col": revision}  # noqa: RUF012 - SQLAlchemy wants the column itself
+    __table_args__ = (Index(None, "state", "started_at"),)
+
+
+class HistoryEvent(Base):
+    """One input event and what followed from it. TEXT columns hold the exact hashed bytes; never updated or deleted.
+
+    `kind`: start, submit, result, error, timer, message, signal, cancel, incident, retry, modify, migrate.
+    `lookups` are the recorded answers of synchronous operators, `derived` the changes that re-execution must repeat.
+    """
+
+    __tablename__ = "history"
+    instance_id: Mapped[UUID] = mapped_column(ForeignKey("instances.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    kind: Mapped[str] = mapped_column(String(32))
+    actor: Mapped[str] = mapped_column(String(64))
+    payload: Mapped[str] = mapped_column(Text)
+    lookups: Mapped[str] = mapped_column(Text)
+    derived: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(80))
+
+
+class Task(Base):
+    """A user task, open or finished: the projection that the inbox reads.
+
+    `state`: open, claimed, completed, cancelled. Who may take it: `assignee` alone when set by the diagram;
+    otherwise members of `candidate_group` or `candidate_users`; never anybody in `excluded` (rules of conduct).
+    """
+
+    __tablename__ = "tasks"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    instance_id: Mapped[UUID] = mapped_column(ForeignKey("instances.id"), index=True)
+    element: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(String(300))
+    lane: Mapped[str] = mapped_column(String(200), default="")
+    form: Mapped[str] = mapped_column(String(200), default="")
+    variable: Mapped[str] = mapped_column(String(100), default="")
+    state: Mapped[str] = mapped_column(String(16))
+    assignee: Mapped[str | None] = mapped_column(String(64))
+    claimed_by: Mapped[str | None] = mapped_column(String(64))
+    claimed_at: Mapped[datetime | None]
+    candidate_group: Mapped[str] = mapped_column(String(64), default="")
+    candidate_users: Mapped[list[str]] = mapped_column(default=list)
+    excluded: Mapped[list[str]] = mapped_column(default=list)
+    signature: Mapped[bool] = mapped_column(default=False)
+    qualification: Mapped[str] = mapped_column(String(64), default="")
+    priority: Mapped[int] = mapped_column(default=50)
+    due_at: Mapped[datetime | None]
+    data: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    created_at: Mapped[datetime]
+    completed_by: Mapped[str | None] = mapped_column(String(64))
+    completed_at: Mapped[datetime | None]
+    instance: Mapped[Instance] = relationship()
+    __table_args__ = (
+        Index(None, "state", "assignee"),
+        Index(None, "state", "candidate_group"),
+        Index(None, "state", "claimed_by"),
+    )
+
+
+class Signature(Base):
+    """A signed decision (clause 1.2): the exact text, its SHA-256, who, when, how the signer proved who they are."""
+
+    __tablename__ = "signatures"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[UUID] = mapped_column(ForeignKey("tasks.id"), unique=True)
+    instance_id: Mapped[UUID] = mapped_column(ForeignKey("instances.id"), index=True)
+    username: Mapped[str] = mapped_column(String(64))
+    text: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(80))
+    method: Mapped[str] = mapped_column(String(32))
+    signed_at: Mapped[datetime]
+
+
+class Draft(Base):
+    """What a person has typed so far into the form of a task (`key` is its id) or of a start (`start:<process>`)."""
+
+    __tablename__ = "drafts"
+    username: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[str] = mapped_column(String(300), primary_key=True)
+    data: Mapped[dict[str, Any]]
+    saved_at: Mapped[datetime]
+
+
+class Job(Base):
+    """An asynchronous service task: this row, with lease and epoch, is the truth about who works on it.
+
+    `state`: ready, running, done, failed (a BPMN error was delivered), incident, cancelled.
+    `exclusive_key` (a recorder, say) limits how many jobs with the same key run at once to `exclusive_limit`.
+    """
+
+    __tablename__ = "jobs"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    instance_id: Mapped[UUID] = mapped_column(ForeignKey("instances.id"), index=True)
+    task_id: Mapped[UUID] = mapped_column(index=True)
+    element: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str] = mapped_column(String(300), default="")
+    operator: Mapped[str] = mapped_column(String(100))
+    params: Mapped[dict[str, Any]]
+    site: Mapped[str] = mapped_column(String(64), default="main")
+    state: Mapped[str] = mapped_column(String(16))
+    due_at: Mapped[datetime]
+    owner: Mapped[str | None] = mapped_column(String(100))
+    lease_until: Mapped[datetime | None]
+    epoch: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    error: Mapped[str] = mapped_column(Text, default="")
+    exclusive_key: Mapped[str] = mapped_column(String(100), default="")
+    exclusive_limit: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    instance: Mapped[Instance] = relationship()
+    __table_args__ = (Index(None, "state", "due_at"), Index(None, "exclusive_key", "state"))

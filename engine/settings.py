@@ -1,0 +1,64 @@
+"""All settings, read once from DIAOQU_* variables into one frozen object."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import N_, EngineError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout: bpmn/, migrations/ and built assets stand beside engine/."""
+
+
+class SettingsError(EngineError):
+    """A setting is missing or wrong."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`store_primary` and `store_backup` are `file://` or `s3://` addresses; `broker_url` is empty without Celery."""
+
+    data: Path
+    database_url: str
+    store_primary: str
+    store_backup: str
+    secret_key: str
+    broker_url: str = ""
+    demo: bool = False
+    site: str = "main"
+    max_span_hours: int = 24
+    retention_days: int = 30
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the settings; a missing secret outside demo mode is an error, never a default.
+
+        Raises:
+            SettingsError: DIAOQU_SECRET_KEY is missing or shorter than 32 characters, or a number is none.
+        """
+        data = Path(environ.get("DIAOQU_DATA", "data")).resolve()
+        demo = environ.get("DIAOQU_DEMO", "") == "1" or (data / "demo").is_file()
+        secret = environ.get("DIAOQU_SECRET_KEY", "")
+        secret_file = data / "secret_key"
+        if not secret and secret_file.is_file():
+            secret = secret_file.read_text().strip()
+        if len(secret) < 32:
+            raise SettingsError(
+                N_("DIAOQU_SECRET_KEY is missing or shorter than 32 characters: set it to a long random text.")
+            )
+        try:
+            max_span_hours = int(environ.get("DIAOQU_MAX_SPAN_HOURS", "24"))
+        except ValueError as error:
+            raise SettingsError(N_("DIAOQU_MAX_SPAN_HOURS must be a whole number of hours.")) from error
+        return cls(
+            data=data,
+            database_url=environ.get("DIAOQU_DATABASE_URL", f"sqlite:///{data / 'diaoqu.db'}"),
+            store_primary=environ.get("DIAOQU_STORE_PRIMARY", f"file://{data / 'store' / 'primary'}"),
+            store_backup=environ.get("DIAOQU_STORE_BACKUP", f"file://{data / 'store' / 'backup'}"),
+            secret_key=secret,
+            broker_url=environ.get("DIAOQU_BROKER_URL", ""),
+            demo=demo,
+            site=environ.get("DIAOQU_SITE", "main"),
+            max_span_hours=max_span_hours,
+        )

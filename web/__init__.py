@@ -1,0 +1,1 @@
+"""Thin Flask UI, REST API and command line."""

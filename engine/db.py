@@ -1,8 +1,8 @@
 """Sessions on SQLite (WAL, FULL) and PostgreSQL with one code path; readers never take the write lock."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +35,25 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        if not self.sqlite:
-            with Session(self.writer, expire_on_commit=False) as session, session.begin():
+        session = Session(self.writer, expire_on_commit=False)
+        try:
+            with self._write_lock if self.sqlite else nullcontext(), session, session.begin():
                 yield session
-            return
-        with self._write_lock, Session(self.writer, expire_on_commit=False) as session, session.begin():
-            yield session
+        finally:
+            self._follow_up(session)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        with Session(self.reader, expire_on_commit=False, autoflush=False) as session:
-            yield session
+        session = Session(self.reader, expire_on_commit=False, autoflush=False)
+        try:
+            with session:
+                yield session
+        finally:
+            self._follow_up(session)
+
+    def _follow_up(self, session: Session) -> None:
+        for action in session.info.pop(_FOLLOW_UPS, ()):
+            action(self)
 
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema to `revision` by the migrations in migrations/."""
@@ -57,6 +65,17 @@ class Database:
     def dispose(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
+
+
+_FOLLOW_UPS = "follow-ups"
+
+
+def afterwards(session: Session, action: Callable[[Database], None]) -> None:
+    """Call `action` once the transaction is over, however it ended: what must be kept even when it is rolled back.
+
+    A wrong password is refused by rolling back, yet it must be counted; that needs a transaction of its own.
+    """
+    session.info.setdefault(_FOLLOW_UPS, []).append(action)
 
 
 def _sqlite(url: str, begin: str) -> Engine:

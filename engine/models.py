@@ -205,7 +205,7 @@ class Instance(Base):
     """A process instance: the head of its history, and a cache of where that history leads.
 
     `state`: running, suspended, completed, cancelled. `revision` guards every write (optimistic lock);
-    `head` is the chain hash of the newest history event, whose `seq` is `seq`.
+    `head` is the chain hash of the newest history event, whose `seq` is `seq` and whose time is `changed_at`.
     """
 
     __tablename__ = "instances"
@@ -217,12 +217,13 @@ class Instance(Base):
     state: Mapped[str] = mapped_column(String(16))
     started_by: Mapped[str] = mapped_column(String(64), index=True)
     started_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     due_at: Mapped[datetime | None] = mapped_column(index=True)
     seq: Mapped[int]
     head: Mapped[str] = mapped_column(String(80))
     data: Mapped[dict[str, Any]]
-    snapshot: Mapped[str | None] = mapped_column(Text)
+    snapshot: Mapped[str | None] = mapped_column(Text, deferred=True)
     snapshot_seq: Mapped[int] = mapped_column(default=0)
     revision: Mapped[int] = mapped_column()
     definition: Mapped[ProcessDefinition] = relationship()
@@ -233,7 +234,8 @@ class Instance(Base):
 class HistoryEvent(Base):
     """One input event and what followed from it. TEXT columns hold the exact hashed bytes; never updated or deleted.
 
-    `kind`: start, submit, result, error, timer, message, signal, cancel, incident, retry, modify, migrate.
+    `kind`: start, submit, result, error, timer, message, signal, cancel, retry are inputs of the execution; incident
+    and retry_job are decisions about a job that do not move a token.
     `lookups` are the recorded answers of synchronous operators, `derived` the changes that re-execution must repeat.
     """
 

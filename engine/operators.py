@@ -45,7 +45,10 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class JobContext:
-    """What an asynchronous operator knows besides its parameters. `data` is the instance's data when the job ran."""
+    """What an asynchronous operator knows besides its parameters. `data` is the instance's data when the job ran.
+
+    `attempt` counts from 1; after the `last_attempt` any failure becomes an incident.
+    """
 
     job_id: UUID
     epoch: int
@@ -56,6 +59,8 @@ class JobContext:
     database: Database
     settings: Settings
     progress: Progress
+    attempt: int = 1
+    last_attempt: bool = True
 
     @property
     def scratch(self) -> Path:

@@ -1,0 +1,157 @@
+"""The append-only, hash-chained history of each process instance.
+
+Every event's digest covers the exact stored bytes of its columns, each with its length in front, and the digest of the
+event before it. The head of the chain stands in the instance's row, so a removed last event is noticed too.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, LargeBinary, String, cast, func, select, type_coerce
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from engine.errors import N_, NotFoundError
+from engine.models import HistoryEvent, Instance
+
+GENESIS = ""
+"""What stands for the digest of the event before the first."""
+
+DECISIONS = frozenset({"incident", "retry_job"})
+"""Kinds of events that are recorded but do not move a token; re-execution passes over them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about an instance's history that is not as it was written. `seq` is the event's, 0 the head's."""
+
+    seq: int
+    template: str
+
+    def __str__(self) -> str:
+        return f"event {self.seq}: {self.template}"
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """The exact bytes of one row, as they lie in the database."""
+
+    seq: int
+    at: bytes
+    kind: bytes
+    actor: bytes
+    payload: bytes
+    lookups: bytes
+    derived: bytes
+    digest: bytes
+
+    def expected(self, instance_id: UUID, previous: str) -> str:
+        """The digest that this event should have after `previous`."""
+        parts = (self.at, self.kind, self.actor, self.payload, self.lookups, self.derived)
+        return chain_digest(instance_id, self.seq, parts, previous)
+
+
+def chain_digest(instance_id: UUID, seq: int, parts: Sequence[bytes], previous: str) -> str:
+    """SHA-256 over the length-prefixed instance id, sequence number, `parts` and previous digest: `sha256:<hex>`."""
+    digest = hashlib.sha256()
+    for part in (instance_id.bytes, str(seq).encode(), *parts, previous.encode()):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def stored_instant(at: datetime) -> str:
+    """The text that the column type `Instant` stores, which is what is hashed."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def append(
+    session: Session,
+    instance: Instance,
+    *,
+    at: datetime,
+    kind: str,
+    actor: str,
+    payload: str,
+    lookups: str = "[]",
+    derived: str = "{}",
+) -> HistoryEvent:
+    """Add the next event to `instance`'s history and move its head. The caller holds the lock on the instance's row.
+
+    Raises:
+        ValueError: `at` is earlier than the event before it.
+    """
+    if instance.seq and at < instance.changed_at:
+        raise ValueError("time runs backwards in this history")
+    seq = instance.seq + 1
+    parts = [part.encode() for part in (stored_instant(at), kind, actor, payload, lookups, derived)]
+    digest = chain_digest(instance.id, seq, parts, instance.head)
+    event = HistoryEvent(
+        instance_id=instance.id,
+        seq=seq,
+        at=at,
+        kind=kind,
+        actor=actor,
+        payload=payload,
+        lookups=lookups,
+        derived=derived,
+        digest=digest,
+    )
+    session.add(event)
+    instance.seq, instance.head, instance.changed_at = seq, digest, at
+    return event
+
+
+def events(session: Session, instance_id: UUID, *, after: int = 0) -> list[HistoryEvent]:
+    """The events of an instance in their order, from the one that follows `after`."""
+    query = select(HistoryEvent).where(HistoryEvent.instance_id == instance_id, HistoryEvent.seq > after)
+    return list(session.scalars(query.order_by(HistoryEvent.seq)))
+
+
+def stored_events(session: Session, instance_id: UUID) -> list[StoredEvent]:
+    """The events as bytes: a row whose text is no longer UTF-8 or no longer a time can still be read and named."""
+    columns = ("at", "kind", "actor", "payload", "lookups", "derived", "digest")
+    query = select(HistoryEvent.seq, *(_exact(session, getattr(HistoryEvent, name)) for name in columns))
+    rows = session.execute(query.where(HistoryEvent.instance_id == instance_id).order_by(HistoryEvent.seq))
+    return [StoredEvent(row[0], *(bytes(value) for value in row[1:])) for row in rows]
+
+
+def _exact(session: Session, column: InstrumentedAttribute[str]) -> ColumnElement[bytes]:
+    text = type_coerce(column, String)
+    if session.get_bind().dialect.name == "postgresql":  # there a cast would interpret backslashes
+        return func.convert_to(text, "UTF8", type_=LargeBinary)
+    return cast(text, LargeBinary)
+
+
+def verify_chain(session: Session, instance_id: UUID) -> list[Finding]:
+    """Everything that breaks the chain of an instance: changed, missing or added events, a head that does not match.
+
+    Raises:
+        NotFoundError: there is no such instance.
+    """
+    head = session.execute(select(Instance.seq, Instance.head).where(Instance.id == instance_id)).one_or_none()
+    if head is None:
+        raise NotFoundError(N_("There is no process instance %(id)s."), id=str(instance_id))
+    return chain_findings(instance_id, stored_events(session, instance_id), seq=head[0], head=head[1])
+
+
+def chain_findings(instance_id: UUID, stored: Sequence[StoredEvent], *, seq: int, head: str) -> list[Finding]:
+    """Check `stored` against itself and against the head that the instance's row names."""
+    findings = []
+    previous, last, last_at = GENESIS, 0, b""
+    for event in stored:
+        if event.seq != last + 1:
+            findings.append(Finding(event.seq, f"events {last + 1} to {event.seq - 1} are missing before it"))
+        expected = event.expected(instance_id, previous)
+        if expected.encode() != event.digest:
+            findings.append(Finding(event.seq, "its content is not what was hashed when it was written"))
+        if event.at < last_at:
+            findings.append(Finding(event.seq, "it is dated earlier than the event before it"))
+        previous, last, last_at = event.digest.decode(errors="replace"), event.seq, event.at
+    if last != seq:
+        findings.append(Finding(0, f"the history ends at event {last}, the instance says {seq}"))
+    if previous != head:
+        findings.append(Finding(0, "the last event is not the one that the instance names as its head"))
+    return findings

@@ -1,0 +1,179 @@
+"""Who may see the footage of a case, and the case's own hash-chained log of it (clauses P3, 4.1, N2).
+
+Deny by default. Every view, grant, copy and change of custody is an event of the case; viewing is registered like
+copying (State Council Order 799, Art. 16(2)). docs/evidence-format.md says how the chain is computed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from device.models import Case, CaseEvent, Grant
+from engine import clock
+from engine.errors import N_, ConflictError, NotAllowedError
+from engine.history import GENESIS, Finding, chain_digest, stored_instant
+from engine.models import User
+
+MODES = ("view", "still", "copy")
+
+
+@dataclass(frozen=True)
+class Permission:
+    """Why somebody may see the footage. `mode`: view, still, copy by a grant; check for the retrieval operator."""
+
+    mode: str
+    until: datetime | None
+    grant_id: int | None
+
+    @property
+    def download(self) -> bool:
+        """Only the mode copy delivers a file; view gives no download, still only chosen frames."""
+        return self.mode == "copy"
+
+
+def may_view(session: Session, case: Case, user: User, at: datetime) -> Permission | None:
+    """The person's permission to see this case's footage at `at`, or None.
+
+    A grant is needed (clause 4.1). Without one only retrieval operators may, while the case is open, because they
+    check the playback (clause 3.2) – and never on their own request.
+    """
+    if not user.active:
+        return None
+    grants = active_grants(session, case, at, username=user.username)
+    if grants:
+        best = max(grants, key=lambda grant: (MODES.index(grant.mode), grant.expires_at))
+        return Permission(best.mode, best.expires_at, best.id)
+    if "operator" in user.groups and not case.outcome and user.username != case.applicant:
+        return Permission("check", None, None)
+    return None
+
+
+def view(
+    session: Session, case: Case, user: User, *, item: str, origin: str = "", at: datetime | None = None
+) -> Permission:
+    """Check and log that the person sees `item` now.
+
+    Raises:
+        NotAllowedError: there is no grant, it expired or was revoked. The refusal is not logged here.
+    """
+    at = at or clock.now()
+    permission = may_view(session, case, user, at)
+    if permission is None:
+        raise NotAllowedError(
+            N_("You may not see the footage of case %(number)s: you have no valid access."), number=case.number
+        )
+    details = {"mode": permission.mode, "grant": permission.grant_id}
+    record(session, case, "viewed", user.username, at=at, item=item, origin=origin, details=details)
+    return permission
+
+
+def active_grants(session: Session, case: Case, at: datetime, *, username: str | None = None) -> list[Grant]:
+    """Grants that are neither expired nor revoked at `at`."""
+    query = select(Grant).where(
+        Grant.case_id == case.id, Grant.granted_at <= at, Grant.expires_at > at, Grant.revoked_at.is_(None)
+    )
+    if username is not None:
+        query = query.where(Grant.username == username)
+    return list(session.scalars(query.order_by(Grant.id)))
+
+
+def grant(
+    session: Session, case: Case, username: str, mode: str, until: datetime, *, actor: str, at: datetime
+) -> Grant:
+    """Give a person access until `until`; it replaces the access they have to this case.
+
+    Raises:
+        ConflictError: the mode is unknown or the end is not in the future.
+    """
+    if mode not in MODES:
+        raise ConflictError(N_("%(mode)s is no way of access: it is view, still or copy."), mode=mode)
+    if until <= at:
+        raise ConflictError(N_("Access must end in the future."))
+    for earlier in active_grants(session, case, at, username=username):
+        earlier.revoked_at = at
+    given = Grant(
+        case_id=case.id, username=username, mode=mode, granted_at=at, expires_at=until.astimezone(UTC), revoked_at=None
+    )
+    session.add(given)
+    session.flush()
+    details = {"user": username, "mode": mode, "expires_at": given.expires_at.isoformat(), "grant": given.id}
+    record(session, case, "granted", actor, at=at, details=details)
+    return given
+
+
+def revoke(session: Session, case: Case, reason: str, *, actor: str, at: datetime, username: str | None = None) -> int:
+    """End all access to the case (or one person's) now; gives the number of grants that ended."""
+    grants = active_grants(session, case, at, username=username)
+    for ended in grants:
+        ended.revoked_at = at
+        record(session, case, "revoked", actor, at=at, details={"user": ended.username, "reason": reason})
+    return len(grants)
+
+
+# ---- the chain ------------------------------------------------------------------------------------------------------
+
+
+def record(
+    session: Session,
+    case: Case,
+    kind: str,
+    actor: str,
+    *,
+    at: datetime | None = None,
+    item: str = "",
+    origin: str = "",
+    details: Mapping[str, Any] | None = None,
+) -> CaseEvent:
+    """Append an event to the case's chain, in the caller's transaction.
+
+    `kind` is a past participle: opened, acquired, checked, copied, granted, revoked, viewed, downloaded, discarded,
+    archived, closed. `item` names the evidence item, `origin` the network address it was done from.
+    """
+    session.flush()
+    session.refresh(case, with_for_update=True)  # two events at once must not get the same place in the chain
+    event = CaseEvent(
+        case_id=case.id,
+        seq=case.seq + 1,
+        at=(at or clock.now()).astimezone(UTC),
+        kind=kind,
+        actor=actor,
+        item=item,
+        origin=origin,
+        details=orjson.dumps(dict(details or {})).decode(),
+        digest="",
+    )
+    event.digest = event_digest(case, case.head, event)
+    case.seq, case.head = event.seq, event.digest
+    session.add(event)
+    session.flush()
+    return event
+
+
+def event_digest(case: Case, previous: str, event: CaseEvent) -> str:
+    """The digest of an event: computed like an event of a process history (engine.history), over its own columns."""
+    parts = (stored_instant(event.at), event.kind, event.actor, event.item, event.origin, event.details)
+    return chain_digest(case.instance_id, event.seq, [part.encode() for part in parts], previous)
+
+
+def case_events(session: Session, case: Case) -> list[CaseEvent]:
+    return list(session.scalars(select(CaseEvent).where(CaseEvent.case_id == case.id).order_by(CaseEvent.seq)))
+
+
+def verify_case_chain(session: Session, case: Case) -> list[Finding]:
+    """Everything wrong with the chain: events missing, changed, added or out of order. Empty when it is intact."""
+    findings = []
+    previous, expected = GENESIS, 1
+    for event in case_events(session, case):
+        if event.seq != expected:
+            findings.append(Finding(event.seq, f"event {expected} is missing before it"))
+        if event.digest != event_digest(case, previous, event):
+            findings.append(Finding(event.seq, "its content is not what was hashed when it was written"))
+        previous, expected = event.digest, event.seq + 1
+    if (case.seq, case.head) != (expected - 1, previous):
+        findings.append(Finding(0, "the newest event is not the one that the case names"))
+    return findings

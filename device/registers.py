@@ -1,0 +1,241 @@
+"""The registers of recorders and cameras (clause P2: the place of a request is a camera of this register).
+
+A recorder's password is kept encrypted; it is decrypted only to open a connection and is in no log and no `repr`.
+"""
+
+import re
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from device import recorders
+from device.models import Camera, Recorder
+from device.recorders import base
+from engine.errors import N_, ConflictError, EngineError, NotFoundError
+from engine.settings import Settings
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_PURPOSE = b"diaoqu recorder password 1"
+
+
+class RegisterError(EngineError):
+    """An entry of a register is not acceptable."""
+
+
+class SecretError(EngineError):
+    """A stored password cannot be decrypted: DIAOQU_SECRET_KEY is not the one it was stored with."""
+
+
+@dataclass(frozen=True)
+class RegisteredCamera:
+    """A camera together with all that is needed to reach its recorder; usable without a database session."""
+
+    key: str
+    name: str
+    name_en: str
+    place: str
+    recording: str
+    recorder: str
+    recorder_name: str
+    driver: str
+    url: str
+    username: str
+    password: str = field(repr=False)
+    site: str
+    sessions: int
+    retention_days: int
+
+    def connect(self) -> base.Recorder:
+        """The recorder's driver. Raises the errors of `device.recorders.open_recorder`."""
+        return recorders.open_recorder(self.driver, self.url, self.username, self.password)
+
+
+def add_recorder(
+    session: Session,
+    settings: Settings,
+    key: str,
+    *,
+    name: str,
+    url: str,
+    username: str = "",
+    password: str = "",
+    driver: str = "onvif",
+    site: str = "main",
+    sessions: int = 1,
+    retention_days: int = 30,
+) -> Recorder:
+    """Register a recorder.
+
+    Raises:
+        ConflictError: the key is taken.
+        RegisterError: the key, the address or a number is not acceptable.
+    """
+    _check_key(key)
+    if session.scalar(select(Recorder.id).where(Recorder.key == key)) is not None:
+        raise ConflictError(N_("There is already a recorder %(key)s."), key=key)
+    recorder = Recorder(key=key, driver=driver)
+    change_recorder(
+        settings,
+        recorder,
+        name=name,
+        url=url,
+        username=username,
+        password=password,
+        site=site,
+        sessions=sessions,
+        retention_days=retention_days,
+    )
+    session.add(recorder)
+    session.flush()
+    return recorder
+
+
+def change_recorder(
+    settings: Settings,
+    recorder: Recorder,
+    *,
+    name: str,
+    url: str,
+    username: str,
+    password: str | None,
+    site: str,
+    sessions: int,
+    retention_days: int,
+) -> None:
+    """Change an entry; `password=None` keeps the stored one. Raises RegisterError."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise RegisterError(
+            N_("%(url)s is no address of a recorder: write http://host/onvif/device_service, without a password."),
+            url=url,
+        )
+    if sessions < 1 or retention_days < 1:
+        raise RegisterError(N_("Playback sessions and days of retention are at least 1."))
+    recorder.name, recorder.url, recorder.username, recorder.site = name, url, username, site
+    recorder.sessions, recorder.retention_days = sessions, retention_days
+    if password is not None:
+        recorder.secret = encrypt(settings, password)
+
+
+def add_camera(
+    session: Session,
+    key: str,
+    *,
+    name: str,
+    place: str,
+    recorder: str,
+    recording: str,
+    name_en: str = "",
+    place_en: str = "",
+) -> Camera:
+    """Register a camera of the recorder whose key is `recorder`; `recording` is the recorder's token for it.
+
+    Raises:
+        ConflictError: the key is taken.
+        NotFoundError: there is no such recorder.
+        RegisterError: the key is not acceptable.
+    """
+    _check_key(key)
+    if session.scalar(select(Camera.id).where(Camera.key == key)) is not None:
+        raise ConflictError(N_("There is already a camera %(key)s."), key=key)
+    camera = Camera(
+        key=key,
+        name=name,
+        name_en=name_en,
+        place=place,
+        place_en=place_en,
+        recorder=get_recorder(session, recorder),
+        recording=recording,
+        active=True,
+    )
+    session.add(camera)
+    session.flush()
+    return camera
+
+
+def all_recorders(session: Session) -> list[Recorder]:
+    return list(session.scalars(select(Recorder).order_by(Recorder.key)))
+
+
+def get_recorder(session: Session, key: str) -> Recorder:
+    """Raises NotFoundError."""
+    found = session.scalar(select(Recorder).where(Recorder.key == key))
+    if found is None:
+        raise NotFoundError(N_("There is no recorder %(key)s."), key=key)
+    return found
+
+
+def all_cameras(session: Session, *, inactive: bool = False) -> list[Camera]:
+    """Cameras ordered by place and name; those out of service only when asked for."""
+    query = select(Camera).order_by(Camera.place, Camera.name)
+    return list(session.scalars(query if inactive else query.where(Camera.active)))
+
+
+def get_camera(session: Session, key: str) -> Camera:
+    """Raises NotFoundError."""
+    found = session.scalar(select(Camera).where(Camera.key == key))
+    if found is None:
+        raise NotFoundError(N_("There is no camera %(key)s in the register."), key=key)
+    return found
+
+
+def registered(session: Session, settings: Settings, camera_key: str) -> RegisteredCamera:
+    """Everything about a camera that work outside the session needs. Raises NotFoundError, SecretError."""
+    camera = get_camera(session, camera_key)
+    recorder = camera.recorder
+    return RegisteredCamera(
+        key=camera.key,
+        name=camera.name,
+        name_en=camera.name_en,
+        place=camera.place,
+        recording=camera.recording,
+        recorder=recorder.key,
+        recorder_name=recorder.name,
+        driver=recorder.driver,
+        url=recorder.url,
+        username=recorder.username,
+        password=decrypt(settings, recorder.secret),
+        site=recorder.site,
+        sessions=recorder.sessions,
+        retention_days=recorder.retention_days,
+    )
+
+
+def open_registered(session: Session, settings: Settings, camera_key: str) -> tuple[RegisteredCamera, base.Recorder]:
+    """The camera and its recorder's driver. Raises NotFoundError, SecretError and the driver's errors."""
+    camera = registered(session, settings, camera_key)
+    return camera, camera.connect()
+
+
+def encrypt(settings: Settings, secret: str) -> str:
+    return _cipher(settings).encrypt(secret.encode()).decode() if secret else ""
+
+
+def decrypt(settings: Settings, stored: str) -> str:
+    """Raises SecretError."""
+    if not stored:
+        return ""
+    try:
+        return _cipher(settings).decrypt(stored.encode()).decode()
+    except InvalidToken as error:
+        raise SecretError(
+            N_("A stored password cannot be read: DIAOQU_SECRET_KEY has changed. Enter the password again.")
+        ) from error
+
+
+def _cipher(settings: Settings) -> Fernet:
+    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(settings.secret_key.encode())
+    return Fernet(urlsafe_b64encode(key))
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.fullmatch(key):  # it becomes part of file names
+        raise RegisterError(
+            N_("%(key)s is no key: use letters, digits, - and _, beginning with a letter or digit."), key=key
+        )

@@ -1,0 +1,281 @@
+"""REST under /api/v1, for programs: bearer tokens, JSON, errors as RFC 9457. The faces stand in DESIGN, "Outer faces"."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+import orjson
+from flask import Blueprint, Response, g, request
+from sqlalchemy import func, select, text
+
+from engine import clock, definitions, history, identity, instances, replay, tasks
+from engine.errors import N_, DiaoquError, NotAllowedError, NotFoundError, OversizedError
+from engine.models import Instance, Job, ProcessDefinition, Task, User
+from web import openapi
+from web.edge import reading, transaction
+from web.errors import problem
+from web.visibility import may_see, visible_instance
+
+blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+
+MAX_BODY = 8 * 1024 * 1024
+DEPLOYERS = frozenset({"owner", "admin"})
+
+
+class BadRequestError(DiaoquError):
+    """The request is not what this address takes."""
+
+
+def json(body: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(body, default=str), status=status, content_type="application/json")
+
+
+def caller() -> User:
+    """The person whose token the request bears."""
+    return g.caller  # type: ignore[no-any-return]  # set by `authenticated` before any view runs
+
+
+def authenticated(view: Callable[..., Response]) -> Callable[..., Response]:
+    """Only the bearer token counts here: a cookie is not looked at, so no foreign page can act through one."""
+
+    @wraps(view)
+    def checked(**arguments: Any) -> Response:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        found = identity.user_by_token(reading(), token.strip()) if scheme.lower() == "bearer" else None
+        if found is None or not found.active:
+            return problem(
+                401, "A valid token is needed: Authorization: Bearer TOKEN", headers={"WWW-Authenticate": "Bearer"}
+            )
+        g.caller = found
+        return view(**arguments)
+
+    return checked
+
+
+def body() -> dict[str, Any]:
+    """The JSON object that was posted.
+
+    Raises:
+        OversizedError, BadRequestError
+    """
+    if (request.content_length or 0) > MAX_BODY:
+        raise OversizedError(N_("More than %(limit)s MB are not accepted."), limit=MAX_BODY // 2**20)
+    try:
+        found = orjson.loads(request.get_data(cache=False) or b"{}")
+    except orjson.JSONDecodeError as error:
+        raise BadRequestError(N_("The body is not JSON: %(reason)s."), reason=str(error)) from error
+    if not isinstance(found, dict):
+        raise BadRequestError(N_("The body must be a JSON object."))
+    return found
+
+
+def member(found: dict[str, Any], name: str, kind: type, default: Any = None) -> Any:
+    value = found.get(name, default)
+    if not isinstance(value, kind):
+        raise BadRequestError(N_("%(name)s is missing or of the wrong type."), name=name)
+    return value
+
+
+def identifier(value: str) -> UUID:
+    """Raises NotFoundError for what is no id: nothing can be there."""
+    try:
+        return UUID(value)
+    except ValueError:
+        raise NotFoundError(N_("There is no %(id)s."), id=value[:60]) from None
+
+
+def instance_json(found: Instance) -> dict[str, Any]:
+    return {
+        "id": found.id,
+        "process_id": found.process_id,
+        "version": found.version,
+        "business_key": found.business_key,
+        "state": found.state,
+        "started_by": found.started_by,
+        "started_at": found.started_at,
+        "ended_at": found.ended_at,
+        "seq": found.seq,
+        "head": found.head,
+        "data": found.data,
+    }
+
+
+def task_json(found: Task) -> dict[str, Any]:
+    names = (
+        "id instance_id element name lane form state assignee claimed_by candidate_group candidate_users excluded "
+        "signature qualification priority due_at created_at completed_by completed_at"
+    )
+    return {name: getattr(found, name) for name in names.split()}
+
+
+@blueprint.get("/openapi.json")
+def openapi_document() -> Response:
+    return json(openapi.document())
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    reading().execute(text("select 1"))
+    return json({"status": "ok", "at": clock.now()})
+
+
+@blueprint.get("/metrics")
+@authenticated
+def metrics() -> Response:
+    """Prometheus text: instances, open tasks and jobs by state."""
+    session = reading()
+    lines = []
+    for name, column, model in (
+        ("instances", Instance.state, Instance),
+        ("tasks", Task.state, Task),
+        ("jobs", Job.state, Job),
+    ):
+        lines += [f"# HELP diaoqu_{name} {name} by state", f"# TYPE diaoqu_{name} gauge"]
+        for state, count in session.execute(select(column, func.count()).select_from(model).group_by(column)):
+            lines.append(f'diaoqu_{name}{{state="{state}"}} {count}')
+    return Response("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@blueprint.post("/deployments")
+@authenticated
+def deploy() -> Response:
+    if not caller().groups & DEPLOYERS:
+        raise NotAllowedError(N_("Only process owners deploy diagrams."))
+    if (request.content_length or 0) > MAX_BODY:
+        raise OversizedError(N_("More than %(limit)s MB are not accepted."), limit=MAX_BODY // 2**20)
+    files: dict[str, str | bytes] = {}
+    for posted in request.files.values():
+        files[posted.filename or "unnamed.bpmn"] = posted.read()
+    if not files:
+        raise BadRequestError(N_("Post the files as multipart/form-data."))
+    with transaction() as session:
+        deployed = definitions.deploy(session, files, by=caller().username, note=request.form.get("note", ""))
+        answer = [{"process_id": found.process_id, "version": found.version} for found in deployed]
+    return json({"definitions": answer}, 201)
+
+
+@blueprint.get("/definitions")
+@authenticated
+def list_definitions() -> Response:
+    rows = reading().scalars(select(ProcessDefinition).order_by(ProcessDefinition.process_id, ProcessDefinition.version))
+    return json([{"process_id": r.process_id, "version": r.version, "name": r.name, "digest": r.digest} for r in rows])
+
+
+@blueprint.post("/instances")
+@authenticated
+def start_instance() -> Response:
+    found = body()
+    process_id = member(found, "process_id", str)
+    data = member(found, "data", dict, {})
+    with transaction() as session:
+        started = instances.start(session, process_id, data, by=caller().username)
+        answer = instance_json(started)
+    return json(answer, 201)
+
+
+@blueprint.get("/instances/<id>")
+@authenticated
+def get_instance(id: str) -> Response:
+    return json(instance_json(visible_instance(reading(), identifier(id), caller())))
+
+
+@blueprint.get("/instances/<id>/history")
+@authenticated
+def instance_history(id: str) -> Response:
+    found = visible_instance(reading(), identifier(id), caller())
+    rows = [
+        {
+            "seq": event.seq,
+            "at": event.at,
+            "kind": event.kind,
+            "actor": event.actor,
+            "payload": orjson.Fragment(event.payload),
+            "lookups": orjson.Fragment(event.lookups),
+            "derived": orjson.Fragment(event.derived),
+            "digest": event.digest,
+        }
+        for event in history.events(reading(), found.id)
+    ]
+    return json(rows)
+
+
+@blueprint.get("/instances/<id>/verification")
+@authenticated
+def verification(id: str) -> Response:
+    found = visible_instance(reading(), identifier(id), caller())
+    verdict = replay.verify(reading(), found.id)
+    return json({"ok": verdict.ok, "events": verdict.events, "findings": [str(finding) for finding in verdict.findings]})
+
+
+@blueprint.get("/tasks")
+@authenticated
+def list_tasks() -> Response:
+    """Open tasks: of one instance that the caller may see, or of the caller's own inbox."""
+    session, user = reading(), caller()
+    wanted, assignee = request.args.get("instance"), request.args.get("assignee")
+    if wanted:
+        found = visible_instance(session, identifier(wanted), user)
+        query = select(Task).where(Task.instance_id == found.id, Task.state.in_(("open", "claimed")))
+        rows = list(session.scalars(query.order_by(Task.created_at)))
+    else:
+        rows = tasks.inbox(session, user, at=clock.now())
+    if assignee:
+        rows = [row for row in rows if assignee in (row.assignee, row.claimed_by)]
+    return json([task_json(row) for row in rows])
+
+
+def visible_task(id: str) -> Task:
+    found = tasks.get(reading(), identifier(id))
+    if not may_see(reading(), reading().get_one(Instance, found.instance_id), caller()):
+        raise NotFoundError(N_("There is no task %(id)s, or it is not for you."), id=id)
+    return found
+
+
+@blueprint.get("/tasks/<id>")
+@authenticated
+def get_task(id: str) -> Response:
+    return json(task_json(visible_task(id)))
+
+
+@blueprint.post("/tasks/<id>/claim")
+@authenticated
+def claim_task(id: str) -> Response:
+    found = visible_task(id)
+    with transaction() as session:
+        tasks.claim(session, found.id, by=caller())
+        answer = task_json(tasks.get(session, found.id))
+    return json(answer)
+
+
+@blueprint.post("/tasks/<id>/complete")
+@authenticated
+def complete_task(id: str) -> Response:
+    """`{"data": {…}}`, and where the task is to be signed `"signature": {"password": …}`."""
+    found, posted = visible_task(id), body()
+    password = member(posted, "signature", dict, {}).get("password")
+    signature = tasks.SignatureRequest(password=password) if isinstance(password, str) else None
+    from web.tasks import sources
+
+    with transaction() as session:
+        tasks.complete(
+            session, found.id, member(posted, "data", dict, {}), by=caller(), signature=signature, sources=sources(session)
+        )
+        answer = task_json(tasks.get(session, found.id))
+    return json(answer)
+
+
+@blueprint.post("/messages")
+@authenticated
+def send_message() -> Response:
+    """`{"name", "correlation": {"instance": id}, "data"}`: only who started the instance, or an administrator, may send."""
+    posted = body()
+    target = member(posted, "correlation", dict, {}).get("instance")
+    found = visible_instance(reading(), identifier(str(target)), caller())
+    if found.started_by != caller().username and "admin" not in caller().groups:
+        raise NotAllowedError(N_("Only the person who started the case may send it a message."))
+    with transaction() as session:
+        instances.send_message(
+            session, found.id, member(posted, "name", str), member(posted, "data", dict, {}), by=caller().username
+        )
+    return json({"delivered": 1}, 202)

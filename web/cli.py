@@ -1,0 +1,275 @@
+"""The command line `diaoqu`. Exit status: 0 done, 1 found a problem, 2 wrong use."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TextIO
+from uuid import UUID
+
+import click
+import orjson
+from sqlalchemy import select
+
+import device.operators  # noqa: F401 - registers what diagrams may call
+from device.cli import recorder, simulate_recorder
+from engine import clock, definitions, history, identity, instances, lint, replay
+from engine.db import Database
+from engine.errors import DefinitionError, DiaoquError, NotFoundError
+from engine.models import Instance, User
+from engine.settings import ROOT, Settings
+
+
+class Group(click.Group):
+    """Turns the project's errors into one line on stderr and exit status 1."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except DefinitionError as error:
+            for problem in error.problems:
+                click.echo(str(problem), err=True)
+            context.exit(1)
+        except DiaoquError as error:
+            click.echo(f"diaoqu: {error}", err=True)
+            context.exit(1)
+
+
+@click.group(cls=Group)
+@click.version_option(package_name="diaoqu")
+def main() -> None:
+    """调取: runs the retrieval of video-surveillance footage, from application form to archived, provable evidence."""
+
+
+main.add_command(recorder)
+main.add_command(simulate_recorder)
+
+
+@contextmanager
+def opened() -> Iterator[tuple[Database, Settings]]:
+    """The database of the settings, brought to the newest schema."""
+    settings = Settings.from_environment()
+    database = Database(settings.database_url)
+    try:
+        database.upgrade()
+        yield database, settings
+    finally:
+        database.dispose()
+
+
+# ---- serving --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option("--first-run", is_flag=True, help="Make a secret key and deploy the procedure when there are none yet.")
+def serve(host: str, port: int, first_run: bool) -> None:
+    """Serve the pages, the REST API and the job worker in one process."""
+    from web.server import Server
+    from web.setup import prepare
+
+    if first_run:
+        prepare()
+    with opened() as (_, settings):
+        click.echo(f"http://{host}:{port}/")
+    Server(settings, host=host, port=port, worker=True).run()
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+def web(host: str, port: int) -> None:
+    """Serve the pages and the REST API only; run `diaoqu worker` beside it."""
+    from web.server import Server
+
+    with opened() as (_, settings):
+        pass
+    Server(settings, host=host, port=port, worker=False).run()
+
+
+@main.command()
+@click.option("--site", help="Only jobs of this site (default: DIAOQU_SITE).")
+@click.option("--slots", default=4, show_default=True, help="Jobs at a time.")
+def worker(site: str | None, slots: int) -> None:
+    """Run jobs and timers until a signal ends it."""
+    import signal
+    import threading
+
+    from engine.worker import Worker
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with opened() as (database, settings):
+        running = Worker(database, settings, slots=slots, site=site or settings.site)
+        running.start()
+        click.echo("worker: waiting for jobs")
+        stop.wait()
+        running.stop()
+
+
+# ---- definitions ----------------------------------------------------------------------------------------------------
+
+
+def collect(paths: tuple[Path, ...]) -> dict[str, str | bytes]:
+    """The files of folders (named from the folder) and single files (named alone)."""
+    files: dict[str, str | bytes] = {}
+    for path in paths:
+        if path.is_dir():
+            files |= definitions.read_folder(path)
+        else:
+            name = f"forms/{path.name}" if path.suffix == ".form" else path.name
+            files[name] = path.read_bytes()
+    return files
+
+
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+
+
+@main.command()
+@PATHS
+@click.option("--note", default="", help="What changed and why.")
+@click.option("--by", default="admin", show_default=True, help="Who deploys (recorded).")
+def deploy(paths: tuple[Path, ...], note: str, by: str) -> None:
+    """Deploy diagrams, decision tables and forms as a new version; cases under way stay on theirs."""
+    with opened() as (database, _), database.transaction() as session:
+        for found in definitions.deploy(session, collect(paths), by=by, note=note):
+            click.echo(f"{found.process_id} version {found.version}")
+
+
+@main.command("lint")
+@PATHS
+def lint_command(paths: tuple[Path, ...]) -> None:
+    """Check diagrams, decision tables and forms; prints file:line: element: rule: message."""
+    found = lint.lint(collect(paths))
+    for problem in found:
+        click.echo(str(problem))
+    sys.exit(1 if any(problem.severity == "error" for problem in found) else 0)
+
+
+# ---- history --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("instance", required=False, type=click.UUID)
+@click.option("--all", "everything", is_flag=True, help="Every instance.")
+@click.option("--bag", type=click.Path(exists=True, file_okay=False, path_type=Path), help="An archived bag, offline.")
+def verify(instance: UUID | None, everything: bool, bag: Path | None) -> None:
+    """Check the hash chain and re-execute the inputs of an instance, or check a bag."""
+    if sum((instance is not None, everything, bag is not None)) != 1:
+        raise click.UsageError("name one INSTANCE, --all, or --bag DIR")
+    if bag is not None:
+        from device.evidence import verify_bag
+
+        problems = verify_bag(bag)
+        for problem in problems:
+            click.echo(f"{bag}: {problem}", err=True)
+        click.echo(f"{bag}: {'NOT VALID' if problems else 'valid'}")
+        sys.exit(1 if problems else 0)
+    bad = 0
+    with opened() as (database, _), database.reading() as session:
+        wanted = [instance] if instance else list(session.scalars(select(Instance.id).order_by(Instance.started_at)))
+        for each in wanted:
+            verdict = replay.verify(session, each)
+            click.echo(f"{each}: {'ok' if verdict.ok else 'NOT OK'}, {verdict.events} events")
+            for finding in verdict.findings:
+                click.echo(f"{each}: {finding}", err=True)
+            bad += not verdict.ok
+            session.expunge_all()
+    sys.exit(1 if bad else 0)
+
+
+@main.command("replay")
+@click.argument("instance", type=click.UUID)
+def replay_command(instance: UUID) -> None:
+    """Print what happened, step by step, in the terms of the diagram."""
+    with opened() as (database, _), database.reading() as session:
+        instances.get(session, instance)
+        for event in instances.visible_events(session, instance):
+            click.echo(f"{event['seq']:>4} {event['at']} {event['actor']:<12} {event['type']:<6} {event['label'] or event['element']}")
+
+
+@main.command("history")
+@click.argument("instance", type=click.UUID)
+@click.option("--format", "kind", type=click.Choice(["jsonl"]), default="jsonl", show_default=True)
+def history_command(instance: UUID, kind: str) -> None:  # noqa: ARG001 - further formats come with their exporters
+    """Print the stored history, one JSON object a line."""
+    with opened() as (database, _), database.reading() as session:
+        instances.get(session, instance)
+        for event in history.events(session, instance):
+            names = ("seq", "at", "kind", "actor", "payload", "lookups", "derived", "digest")
+            click.echo(orjson.dumps({name: getattr(event, name) for name in names}).decode())
+
+
+# ---- people ---------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def user() -> None:
+    """People who sign in."""
+
+
+@user.command("add")
+@click.argument("username")
+@click.option("--name", required=True)
+@click.option("--group", "groups", multiple=True, help="May be repeated: reviewer, operator, archivist, …")
+@click.option("--password-file", type=click.File(), help="First line is the password; otherwise it is asked for.")
+def add_user(username: str, name: str, groups: tuple[str, ...], password_file: TextIO | None) -> None:
+    """Create an account."""
+    password = password_file.readline().rstrip("\n") if password_file else click.prompt("Password", hide_input=True)
+    with opened() as (database, _), database.transaction() as session:
+        identity.create_user(session, username, name=name, password=password, groups={"employee", *groups})
+    click.echo(f"{username} created")
+
+
+@user.command("list")
+def list_users() -> None:
+    """List accounts and their groups."""
+    with opened() as (database, _), database.reading() as session:
+        for found in session.scalars(select(User).order_by(User.username)):
+            click.echo(f"{found.username}\t{found.name}\t{','.join(sorted(found.groups))}\t{'' if found.active else 'inactive'}")
+
+
+@main.group()
+def token() -> None:
+    """Tokens of the REST API."""
+
+
+@token.command("create")
+@click.argument("username")
+@click.option("--days", default=90, show_default=True, help="Valid for so many days.")
+def create_token(username: str, days: int) -> None:
+    """Print a new bearer token of a person; it is shown this once."""
+    with opened() as (database, _), database.transaction() as session:
+        found = identity.find(session, username)
+        if found is None:
+            raise NotFoundError("There is no user %(username)s.", username=username)
+        click.echo(identity.issue_token(session, found, label="cli", expires_at=clock.now() + timedelta(days=days)))
+
+
+# ---- database and demo ----------------------------------------------------------------------------------------------
+
+
+@main.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command("upgrade")
+def upgrade() -> None:
+    """Bring the schema to the newest version."""
+    with opened() as (database, _):
+        click.echo(f"{database.url.split('@')[-1]}: up to date")
+
+
+@main.command()
+@click.option("--port", default=8000, show_default=True)
+@click.option("--exit", "leave", is_flag=True, help="End afterwards instead of leaving the service running.")
+@click.option("--data", type=click.Path(path_type=Path), default=ROOT / "data" / "demo", show_default="data/demo")
+def demo(port: int, leave: bool, data: Path) -> None:
+    """Walk requests through the whole procedure over HTTP, with demo accounts and a simulated recorder."""
+    from web.demo import run
+
+    sys.exit(run(data=data, port=port, leave=leave))

@@ -1,0 +1,183 @@
+"""The OpenAPI 3.1 document of the REST API, built from one table: method, path, what it does, what goes in and out."""
+
+from typing import Any
+
+STRING: dict[str, Any] = {"type": "string"}
+INTEGER: dict[str, Any] = {"type": "integer"}
+OBJECT: dict[str, Any] = {"type": "object"}
+TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+ID: dict[str, Any] = {"type": "string", "format": "uuid"}
+
+
+def thing(required: str = "", **properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": required.split()}
+
+
+def many(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
+def ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+SCHEMAS: dict[str, Any] = {
+    "Problem": thing("title status detail", type=STRING, title=STRING, status=INTEGER, detail=STRING)
+    | {"description": "RFC 9457; a refused form adds `fields`, a refused deployment adds `problems`."},
+    "Finding": thing(
+        "file line element rule message", file=STRING, line=INTEGER, element=STRING, rule=STRING, message=STRING
+    ),
+    "Definition": thing("process_id version", process_id=STRING, version=INTEGER, name=STRING, digest=STRING),
+    "Instance": thing(
+        "id process_id version state data",
+        id=ID,
+        process_id=STRING,
+        version=INTEGER,
+        business_key=STRING,
+        state={"type": "string", "enum": ["running", "suspended", "completed", "cancelled"]},
+        started_by=STRING,
+        started_at=TIME,
+        ended_at={"type": ["string", "null"], "format": "date-time"},
+        seq=INTEGER,
+        head=STRING,
+        data=OBJECT,
+    ),
+    "Task": thing(
+        "id instance_id element name state",
+        id=ID,
+        instance_id=ID,
+        element=STRING,
+        name=STRING,
+        lane=STRING,
+        form=STRING,
+        state={"type": "string", "enum": ["open", "claimed", "completed", "cancelled"]},
+        assignee={"type": ["string", "null"]},
+        claimed_by={"type": ["string", "null"]},
+        candidate_group=STRING,
+        signature={"type": "boolean"},
+        due_at={"type": ["string", "null"], "format": "date-time"},
+    ),
+    "Event": thing(
+        "seq at kind actor payload digest",
+        seq=INTEGER,
+        at=TIME,
+        kind=STRING,
+        actor=STRING,
+        payload=OBJECT,
+        lookups=many({}),
+        derived=many({}),
+        digest=STRING,
+    ),
+    "Verification": thing("ok events findings", ok={"type": "boolean"}, events=INTEGER, findings=many(STRING)),
+}
+
+# method, path, summary, request body, (status, schema), refusals
+OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], str]] = [
+    ("get", "/health", "Whether the service and its database answer", None, (200, thing(status=STRING, at=TIME)), ""),
+    ("get", "/metrics", "Figures for Prometheus", None, (200, None), "401"),
+    (
+        "post",
+        "/deployments",
+        "Deploy diagrams, decision tables and forms as a new version",
+        {"multipart/form-data": thing(note=STRING, files=many({"type": "string", "format": "binary"}))},
+        (201, thing("definitions", definitions=many(ref("Definition")))),
+        "401 403 413 422",
+    ),
+    ("get", "/definitions", "All versions of all processes", None, (200, many(ref("Definition"))), "401"),
+    (
+        "post",
+        "/instances",
+        "Start a process",
+        {"application/json": thing("process_id", process_id=STRING, data=OBJECT)},
+        (201, ref("Instance")),
+        "400 401 403 404 413",
+    ),
+    ("get", "/instances/{id}", "One process instance", None, (200, ref("Instance")), "401 404"),
+    ("get", "/instances/{id}/history", "Its hash-chained history", None, (200, many(ref("Event"))), "401 404"),
+    (
+        "get",
+        "/instances/{id}/verification",
+        "Check the chain and re-execute the inputs",
+        None,
+        (200, ref("Verification")),
+        "401 404",
+    ),
+    ("get", "/tasks", "Open tasks: ?instance= of one instance, else the caller's inbox", None, (200, many(ref("Task"))), "401"),
+    ("get", "/tasks/{id}", "One task", None, (200, ref("Task")), "401 404"),
+    ("post", "/tasks/{id}/claim", "Take a task", None, (200, ref("Task")), "401 403 404 409"),
+    (
+        "post",
+        "/tasks/{id}/complete",
+        "Complete a task; a task to be signed needs the password again",
+        {"application/json": thing("data", data=OBJECT, signature=thing("password", password=STRING))},
+        (200, ref("Task")),
+        "400 401 403 404 409 413 422",
+    ),
+    (
+        "post",
+        "/messages",
+        "Send a message to an instance",
+        {"application/json": thing("name correlation", name=STRING, correlation=thing("instance", instance=ID), data=OBJECT)},
+        (202, thing(delivered=INTEGER)),
+        "400 401 403 404 409",
+    ),
+]
+
+REASONS = {
+    "400": "Not understood",
+    "401": "No valid token",
+    "403": "Not allowed",
+    "404": "Not there, or not visible to the caller",
+    "409": "Somebody was faster, or the state does not allow it",
+    "413": "Too large",
+    "422": "Refused: see `fields` or `problems`",
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole document as plain JSON."""
+    paths: dict[str, Any] = {}
+    for method, path, summary, content, (status, schema), refusals in OPERATIONS:
+        success: dict[str, Any] = {"description": "Done"}
+        if schema is not None:
+            success["content"] = {"application/json": {"schema": schema}}
+        operation: dict[str, Any] = {
+            "summary": summary,
+            "operationId": f"{method}_{path.strip('/').replace('/', '_').replace('{id}', 'one')}",
+            "responses": {
+                str(status): success,
+                **{
+                    code: {
+                        "description": REASONS[code],
+                        "content": {"application/problem+json": {"schema": ref("Problem")}},
+                    }
+                    for code in refusals.split()
+                },
+            },
+        }
+        if content:
+            operation["requestBody"] = {
+                "required": True,
+                "content": {kind: {"schema": shape} for kind, shape in content.items()},
+            }
+        parameters = []
+        if "{id}" in path:
+            parameters.append({"name": "id", "in": "path", "required": True, "schema": ID})
+        if path == "/tasks":
+            parameters += [{"name": name, "in": "query", "schema": STRING} for name in ("instance", "assignee")]
+        if parameters:
+            operation["parameters"] = parameters
+        if path == "/health":
+            operation["security"] = []
+        paths.setdefault(path, {})[method] = operation
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Diaoqu (调取)", "version": "1", "description": "Retrieval of video-surveillance footage as BPMN."},
+        "servers": [{"url": "/api/v1"}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }

@@ -1,0 +1,51 @@
+"""What the first start needs: a folder, a secret key of its own, the procedure deployed. Never demo accounts."""
+
+import os
+import secrets
+from pathlib import Path
+
+from engine import definitions
+from engine.db import Database
+from engine.errors import ConflictError, NotFoundError
+from engine.settings import ROOT, Settings
+
+PROCEDURE = ROOT / "bpmn"
+MAIN_PROCESS = "footage_retrieval"
+
+
+def make_secret(data: Path) -> None:
+    """Write a random secret key that only its owner may read, unless there is one."""
+    data.mkdir(parents=True, exist_ok=True)
+    path = data / "secret_key"
+    if os.environ.get("DIAOQU_SECRET_KEY") or path.exists():
+        return
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(48))
+
+
+def deploy_procedure(database: Database, *, by: str, note: str) -> None:
+    """Deploy bpmn/ when no version of the main process is deployed yet; process owners take it from there."""
+    with database.transaction() as session:
+        try:
+            definitions.latest(session, MAIN_PROCESS)
+        except NotFoundError:
+            definitions.deploy(session, definitions.read_folder(PROCEDURE), by=by, note=note)
+
+
+def prepare() -> None:
+    """Everything that `make run` needs on a fresh machine.
+
+    Raises:
+        ConflictError: the folder holds demo data; the two never mix.
+    """
+    data = Path(os.environ.get("DIAOQU_DATA", "data")).resolve()
+    make_secret(data)
+    settings = Settings.from_environment()
+    if settings.demo:
+        raise ConflictError("%(data)s holds demo data: choose another folder with DIAOQU_DATA.", data=str(data))
+    database = Database(settings.database_url)
+    try:
+        database.upgrade()
+        deploy_procedure(database, by="system", note="首次部署")
+    finally:
+        database.dispose()

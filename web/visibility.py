@@ -1,0 +1,44 @@
+"""Who may see a process instance: deny by default, allow those who are part of it and those whose office it is."""
+
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from engine.errors import N_, NotFoundError
+from engine.models import Instance, Task, User
+
+OFFICES = frozenset({"auditor", "admin"})
+"""Groups that may see every instance; whoever else must have a hand in it."""
+
+
+def may_see(session: Session, instance: Instance, user: User) -> bool:
+    """Whether `user` started the instance, has or had a task in it, may take an open one, or holds such an office."""
+    if instance.started_by == user.username or user.groups & OFFICES:
+        return True
+    name = user.username
+    mine = (
+        select(Task.id, Task.excluded, Task.candidate_users, Task.candidate_group, Task.claimed_by, Task.completed_by)
+        .where(Task.instance_id == instance.id)
+        .where(
+            or_(
+                Task.assignee == name,
+                Task.claimed_by == name,
+                Task.completed_by == name,
+                Task.candidate_group.in_(user.groups),
+                Task.candidate_users.contains(f'"{name}"'),
+            )
+        )
+    )
+    for row in session.execute(mine):
+        if name in (row.claimed_by, row.completed_by) or name not in (row.excluded or []):
+            return True
+    return False
+
+
+def visible_instance(session: Session, instance_id: UUID, user: User) -> Instance:
+    """The instance, or NotFoundError when there is none *or* when `user` may not know that there is."""
+    instance = session.get(Instance, instance_id)
+    if instance is None or not may_see(session, instance, user):
+        raise NotFoundError(N_("There is no case %(id)s, or you have no part in it."), id=instance_id)
+    return instance

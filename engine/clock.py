@@ -13,6 +13,11 @@ def now() -> datetime:
     return _FIXED.get() or datetime.now(UTC)
 
 
+def is_held() -> bool:
+    """Whether somebody holds the clock still in this context."""
+    return _FIXED.get() is not None
+
+
 @contextmanager
 def fixed(at: datetime) -> Iterator[None]:
     """Hold the clock at `at` within this context (this thread or task only).

@@ -49,17 +49,26 @@ def authenticate(session: Session, username: str, password: str) -> User:
     Raises:
         WrongPasswordError: unknown, wrong, inactive or locked; it takes the same time in every case.
     """
-    at = clock.now()
     user = find(session, username)
-    right = _matches(user.password_hash if user else _NOBODY, password)
-    if user is None or not user.active or (user.locked_until is not None and at < user.locked_until):
+    if user is None:
+        _matches(_NOBODY, password)
+        raise WrongPasswordError
+    confirm(session, user, password)
+    return user
+
+
+def confirm(session: Session, user: User, password: str) -> None:
+    """Prove once more that it is `user` who sits there (clause 1.2); without a query. Counts and raises as above."""
+    at = clock.now()
+    username = user.username
+    right = _matches(user.password_hash, password)
+    if not user.active or (user.locked_until is not None and at < user.locked_until):
         raise WrongPasswordError
     if not right:
         afterwards(session, lambda database: _count_failure(database, username, at))
         raise WrongPasswordError
     if user.failed_logins or user.locked_until is not None:
         afterwards(session, lambda database: _forget_failures(database, username))
-    return user
 
 
 def _matches(stored: str, password: str) -> bool:

@@ -317,6 +317,8 @@ class Job(Base):
     """An asynchronous service task: this row, with lease and epoch, is the truth about who works on it.
 
     `state`: ready, running, done, failed (a BPMN error was delivered), incident, cancelled.
+    A row without operator is a script or condition that failed inside a step: always an incident.
+    `retries` and `backoff` (seconds) stand in for the operator's own when the diagram gives them.
     `exclusive_key` (a recorder, say) limits how many jobs with the same key run at once to `exclusive_limit`.
     """
 
@@ -335,6 +337,8 @@ class Job(Base):
     lease_until: Mapped[datetime | None]
     epoch: Mapped[int] = mapped_column(default=0)
     attempts: Mapped[int] = mapped_column(default=0)
+    retries: Mapped[int | None]
+    backoff: Mapped[int | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     error: Mapped[str] = mapped_column(Text, default="")

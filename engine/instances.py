@@ -1,0 +1,236 @@
+"""Process instances. Every change goes through `step`: state, history, tasks, jobs and notices in one transaction.
+
+The functions take a session and never commit; the edge does, once (DESIGN, "Flow of one step").
+"""
+
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from importlib.metadata import version as installed_version
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
+
+from engine import clock, definitions, history, live, operators, payloads, projections
+from engine.errors import N_, ConflictError, NotFoundError
+from engine.models import Instance, ProcessDefinition
+from engine.spiff import Input, StepResult
+
+SNAPSHOT_EVERY = 20
+"""Inputs between two snapshots: what a restart has to repeat at most."""
+
+
+def start(
+    session: Session,
+    process_id: str,
+    data: Mapping[str, Any],
+    *,
+    by: str,
+    version: int | None = None,
+    business_key: str = "",
+) -> Instance:
+    """Start an instance of the newest version (or of `version`) with `data`.
+
+    Its first event records the version, its digest and the versions of the engine and its libraries.
+
+    Raises:
+        NotFoundError: there is no such process. InvalidFormError, OversizedError: `data` cannot be stored.
+    """
+    payloads.encode(dict(data))
+    definition = definitions.get(session, process_id, version)
+    at = clock.now()
+    instance = Instance(
+        id=uuid4(),
+        definition_id=definition.id,
+        process_id=definition.process_id,
+        version=definition.version,
+        business_key=business_key,
+        state="running",
+        started_by=by,
+        started_at=at,
+        changed_at=at,
+        seq=0,
+        head=history.GENESIS,
+        data=dict(data),
+    )
+    session.add(instance)
+    session.flush()  # a synchronous operator of the first step may refer to the row
+    step(session, instance, "start", {"data": dict(data), **_origin(definition)}, by=by, at=at)
+    return instance
+
+
+def _origin(definition: ProcessDefinition) -> dict[str, Any]:
+    process = {"id": definition.process_id, "version": definition.version, "digest": definition.digest}
+    return {"process": process, "versions": _versions()}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    packages = {name: installed_version(name) for name in ("diaoqu", "SpiffWorkflow", "lxml", "orjson")}
+    return {**packages, "python": platform.python_version()}
+
+
+def advance(session: Session, instance_id: UUID, kind: str, payload: Mapping[str, Any], *, by: str) -> StepResult:
+    """Give one input to an instance: lock it, step its tokens, and store everything that follows.
+
+    Raises:
+        NotFoundError: there is no such instance.
+        ConflictError: it has ended, the input does not apply to its present state, or somebody else changed it.
+        InvalidFormError, OversizedError: the payload cannot be stored.
+    """
+    return step(session, lock(session, instance_id), kind, payload, by=by)
+
+
+def step(
+    session: Session,
+    instance: Instance,
+    kind: str,
+    payload: Mapping[str, Any],
+    *,
+    by: str,
+    at: datetime | None = None,
+) -> StepResult:
+    """As `advance`, for an instance whose row the caller has locked. `at` defaults to now."""
+    if instance.state != "running":
+        raise ConflictError(N_("This case has ended (%(state)s); nothing was changed."), state=instance.state)
+    at = step_time(instance, at)
+    text = payloads.encode(dict(payload))
+    execution = live.take(session, instance)
+    consult = _lookup(session, instance, by, at)
+    result = execution.apply(Input(execution.seq + 1, at, kind, text), consult)
+    history.append(
+        session,
+        instance,
+        at=at,
+        kind=kind,
+        actor=by,
+        payload=text,
+        lookups=orjson.dumps(result.lookups).decode(),
+        derived=live.derived(result),
+    )
+    instance.state, instance.data, instance.due_at = result.state, result.data, result.due_at
+    if result.state != "running":
+        instance.ended_at = at
+        instance.due_at = None
+    if instance.seq - instance.snapshot_seq >= SNAPSHOT_EVERY:
+        instance.snapshot, instance.snapshot_seq = execution.snapshot(), instance.seq
+    compiled = definitions.compiled(session, instance.definition_id)
+    projections.project(session, instance, compiled, execution, result, by=by, at=at)
+    flush(session)
+    if result.state == "running":
+        live.keep(session, instance, execution)
+    return result
+
+
+def step_time(instance: Instance, at: datetime | None = None) -> datetime:
+    """The time of the next event: now, but never earlier than the event before it, whatever the clock does."""
+    at = at or clock.now()
+    return max(at, instance.changed_at) if instance.seq else at
+
+
+def flush(session: Session) -> None:
+    """Write the step. Raises ConflictError when another process changed the instance meanwhile."""
+    try:
+        session.flush()
+    except StaleDataError as error:
+        raise ConflictError(N_("Somebody else changed this case at the same moment; please try again.")) from error
+
+
+def _lookup(session: Session, instance: Instance, by: str, at: datetime) -> Any:
+    """What answers synchronous operators in this step. A refusing operator leaves nothing behind in the database."""
+    data = instance.data
+
+    def answer(operator_id: str, params: dict[str, Any]) -> Any:
+        found = operators.get(operator_id)
+        operators.check_parameters(found, params)
+        context = operators.StepContext(session=session, at=at, instance_id=instance.id, actor=by, data=data)
+        with session.begin_nested():
+            value = found.function(context, **params)
+        return orjson.loads(payloads.encode(value, where=operator_id))
+
+    return answer
+
+
+# ---- other inputs ---------------------------------------------------------------------------------------------------
+
+
+def cancel(session: Session, instance_id: UUID, reason: str, *, by: str) -> StepResult:
+    """End an instance where it stands; its open tasks and jobs are cancelled. Raises as `advance`."""
+    return advance(session, instance_id, "cancel", {"reason": reason}, by=by)
+
+
+def send_message(session: Session, instance_id: UUID, name: str, payload: Mapping[str, Any], *, by: str) -> StepResult:
+    """Deliver a message to an instance that waits for it. Raises as `advance`; ConflictError when it does not wait."""
+    return advance(session, instance_id, "message", {"name": name, "payload": dict(payload)}, by=by)
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def get(session: Session, instance_id: UUID | str) -> Instance:
+    """Raises NotFoundError."""
+    found = session.get(Instance, identifier(instance_id))
+    if found is None:
+        raise NotFoundError(N_("There is no process instance %(id)s."), id=str(instance_id))
+    return found
+
+
+def lock(session: Session, instance_id: UUID | str) -> Instance:
+    """The instance as it is now, its row locked until the transaction ends. Raises NotFoundError."""
+    query = select(Instance).where(Instance.id == identifier(instance_id)).with_for_update()
+    found = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+    if found is None:
+        raise NotFoundError(N_("There is no process instance %(id)s."), id=str(instance_id))
+    return found
+
+
+def identifier(value: UUID | str) -> UUID:
+    """Raises NotFoundError when `value` cannot be an id at all."""
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(value)
+    except ValueError as error:
+        raise NotFoundError(N_("There is no process instance %(id)s."), id=value[:100]) from error
+
+
+def visible_events(session: Session, instance_id: UUID) -> list[dict[str, Any]]:
+    """What happened on the diagram, in order: `{seq, at, actor, kind, element, type, label}` for each element touched.
+
+    `type` is enter, leave, fail, cancel or take (a sequence flow). Raises NotFoundError.
+    """
+    instance = get(session, instance_id)
+    elements = definitions.compiled(session, instance.definition_id).elements
+    found = []
+    for event in history.events(session, instance_id):
+        for visible in orjson.loads(event.derived).get("visible", ()):
+            info = elements.get(visible["element"])
+            found.append(
+                {
+                    "seq": event.seq,
+                    "at": event.at,
+                    "actor": event.actor,
+                    "kind": event.kind,
+                    "element": visible["element"],
+                    "type": visible["type"],
+                    "label": info.name if info else "",
+                }
+            )
+    return found
+
+
+def active_elements(session: Session, instance_id: UUID) -> list[str]:
+    """The elements of the diagram that hold a token now, in the order in which they were entered."""
+    tokens: Counter[str] = Counter()
+    for event in visible_events(session, instance_id):
+        if event["type"] == "enter":
+            tokens[event["element"]] += 1
+        elif event["type"] != "take" and tokens[event["element"]] > 0:
+            tokens[event["element"]] -= 1
+    return [element for element, count in tokens.items() if count]

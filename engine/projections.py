@@ -1,0 +1,210 @@
+"""What a step leaves in the tables that people and workers read: user tasks, jobs, incidents, notices."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from engine import calendar, identity, notifications, operators, wakeup
+from engine.errors import N_, DiaoquError, ExpressionError
+from engine.models import Instance, Job, Task
+from engine.spiff import CompiledDefinition, ElementInfo, Execution, JobRequest, OpenedTask, StepResult
+
+OPEN = ("open", "claimed")
+UNDECIDED = ("ready", "running", "incident")
+
+
+def project(
+    session: Session,
+    instance: Instance,
+    compiled: CompiledDefinition,
+    execution: Execution,
+    result: StepResult,
+    *,
+    by: str,
+    at: datetime,
+) -> None:
+    """Bring the tasks, jobs and notices of `instance` in line with the step that has just been made."""
+    _close(session, result, by, at)
+    _end_jobs(session, instance, result, at)
+    if result.state != "running":
+        return
+    opened = [_task(instance, compiled.elements[task.element], task, execution, at) for task in result.opened]
+    session.add_all(opened)
+    for task in opened:
+        _tell_candidates(session, task, by, at)
+    for request in result.jobs:
+        session.add(_job(session, instance, compiled.elements[request.element], request, at))
+    for task_id, element, message in result.incidents:
+        failed = _failed_element(instance, compiled.elements[element], task_id, message, at)
+        session.add(failed)
+        tell_operations(session, failed, at)
+    if result.jobs:
+        wakeup.announce(session)
+
+
+def _close(session: Session, result: StepResult, by: str, at: datetime) -> None:
+    for how in ("completed", "cancelled"):
+        ids = [task_id for task_id, outcome in result.closed if outcome == how]
+        if not ids:
+            continue
+        values: dict[str, Any] = {"state": how, "completed_at": at}
+        if how == "completed":
+            values["completed_by"] = by
+        session.execute(update(Task).where(Task.id.in_(ids), Task.state.in_(OPEN)).values(values))
+
+
+def _end_jobs(session: Session, instance: Instance, result: StepResult, at: datetime) -> None:
+    """A running worker learns of it at its next renewal; its result is refused whatever it does."""
+    values: dict[str, Any] = {"state": "cancelled", "cancel_requested": True, "ended_at": at}
+    if result.state != "running":
+        scope = Job.instance_id == instance.id
+        session.execute(
+            update(Task)
+            .where(Task.instance_id == instance.id, Task.state.in_(OPEN))
+            .values(state="cancelled", completed_at=at)
+        )
+    elif result.ended_jobs:
+        scope = Job.task_id.in_(result.ended_jobs)
+    else:
+        return
+    session.execute(update(Job).where(scope, Job.state.in_(UNDECIDED)).values(values))
+
+
+# ---- user tasks -----------------------------------------------------------------------------------------------------
+
+
+def _task(instance: Instance, info: ElementInfo, opened: OpenedTask, execution: Execution, at: datetime) -> Task:
+    properties = info.properties
+
+    def people(key: str) -> list[str]:
+        return usernames(execution.evaluate(opened.id, properties[key])) if properties.get(key, "").strip() else []
+
+    assignee = people("assignee")
+    candidates = people("candidateUsers")
+    group = properties.get("candidateGroup", "").strip()
+    if not group and not candidates:
+        group = (info.lane_id or "").removeprefix("lane_")
+    return Task(
+        id=opened.id,
+        instance_id=instance.id,
+        element=opened.element,
+        name=info.name or opened.element,
+        lane=info.lane or "",
+        form=info.form or "",
+        variable=info.variable or "",
+        state="open",
+        assignee=assignee[0] if assignee else ("" if properties.get("assignee", "").strip() else None),
+        candidate_group=group,
+        candidate_users=candidates,
+        excluded=people("excluded"),
+        signature=properties.get("signature", "").strip() in ("required", "true"),
+        qualification=properties.get("qualification", "").strip(),
+        priority=_priority(properties),
+        due_at=calendar.due(at, properties.get("dueIn", "")),
+        data=opened.data,
+        created_at=at,
+    )
+
+
+def usernames(value: Any) -> list[str]:
+    """What an expression for people may give: a username, a list of them, or nothing.
+
+    Raises:
+        ExpressionError: it is anything else; so a mistake in a diagram never widens who may act.
+    """
+    if value is None or value == "":
+        return []
+    people = value if isinstance(value, list) else [value]
+    if not all(isinstance(person, str) for person in people):
+        raise ExpressionError(N_("An expression for people gave %(value)s."), value=repr(value)[:200])
+    return [person for person in people if person]
+
+
+def _priority(properties: Mapping[str, str]) -> int:
+    text = properties.get("priority", "").strip()
+    return int(text) if text.isdecimal() else 50
+
+
+def _tell_candidates(session: Session, task: Task, by: str, at: datetime) -> None:
+    """Named people get a notice; members of a group find the task in their inbox."""
+    people: Iterable[str] = [task.assignee] if task.assignee else task.candidate_users
+    notifications.notify(
+        session,
+        [person for person in people if person != by and person not in task.excluded],
+        N_("A task waits for you: %(task)s."),
+        {"task": task.name},
+        link=f"/tasks/{task.id}",
+        instance_id=task.instance_id,
+        at=at,
+    )
+
+
+# ---- jobs and incidents ---------------------------------------------------------------------------------------------
+
+
+def _job(session: Session, instance: Instance, info: ElementInfo, request: JobRequest, at: datetime) -> Job:
+    job = Job(
+        id=uuid4(),
+        instance_id=instance.id,
+        task_id=request.task_id,
+        element=request.element,
+        name=info.name or request.element,
+        operator=request.operator,
+        params=request.params,
+        retries=request.retries,
+        backoff=request.backoff,
+        state="ready",
+        due_at=at,
+        created_at=at,
+    )
+    refusal = place(session, job)
+    if refusal:
+        job.state, job.error = "incident", refusal
+        tell_operations(session, job, at)
+    return job
+
+
+def place(session: Session, job: Job) -> str:
+    """Decide on which site and beside what else `job` may run; answers why it cannot run at all, or nothing."""
+    try:
+        found = operators.get(job.operator)
+        operators.check_parameters(found, job.params)
+        if found.exclusive is not None:
+            job.exclusive_key, job.exclusive_limit, job.site = found.exclusive(session, job.params)
+    except DiaoquError as error:
+        return str(error)
+    return ""
+
+
+def _failed_element(instance: Instance, info: ElementInfo, task_id: UUID, message: str, at: datetime) -> Job:
+    """A script or condition that failed stands among the incidents; its row has no operator."""
+    return Job(
+        id=uuid4(),
+        instance_id=instance.id,
+        task_id=task_id,
+        element=info.id,
+        name=info.name or info.id,
+        operator="",
+        params={},
+        state="incident",
+        due_at=at,
+        error=message,
+        created_at=at,
+    )
+
+
+def tell_operations(session: Session, job: Job, at: datetime) -> None:
+    """Notify operators and administrators of an incident."""
+    notifications.notify(
+        session,
+        {*identity.members(session, "operator"), *identity.members(session, "admin")},
+        N_("Incident at %(name)s: %(error)s"),
+        {"name": job.name, "error": job.error[:500]},
+        link="/operations",
+        instance_id=job.instance_id,
+        at=at,
+    )

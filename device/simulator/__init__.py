@@ -1,1 +1,23 @@
 """A simulated ONVIF Profile G recorder over real sockets."""
+
+from device.simulator.cameras import CAMERAS, LOCAL_TIME, MissingFootage, SimulatedCamera
+from device.simulator.media import MediaError, prepare_media
+from device.simulator.packets import annexb_digests, digest_of
+from device.simulator.recorder import AUDIO_TRACK, VIDEO_TRACK
+from device.simulator.server import Simulator
+from device.simulator.timeline import Frame
+
+__all__ = [
+    "AUDIO_TRACK",
+    "CAMERAS",
+    "LOCAL_TIME",
+    "VIDEO_TRACK",
+    "Frame",
+    "MediaError",
+    "MissingFootage",
+    "SimulatedCamera",
+    "Simulator",
+    "annexb_digests",
+    "digest_of",
+    "prepare_media",
+]

@@ -1,0 +1,78 @@
+"""The state that the SOAP and the RTSP side share: the clock, the recordings, who may come in, what is going on."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from device.recorders.base import Span
+from device.simulator.auth import Gatekeeper
+from device.simulator.cameras import SimulatedCamera
+from device.simulator.media import prepare_media
+from device.simulator.packets import Loop, load_audio, load_video
+from device.simulator.search_sessions import Searches
+from device.simulator.timeline import Frame, Timeline, bounds, frames
+
+VIDEO_TRACK = "VIDEO001"
+AUDIO_TRACK = "AUDIO001"
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A camera, when it recorded, and its tracks by their token."""
+
+    camera: SimulatedCamera
+    timeline: Timeline
+    tracks: dict[str, Loop]
+
+
+class SimulatedRecorder:
+    """A recorder without its network faces. `clock` is true time; the recorder's own clock is `clock_offset` ahead."""
+
+    def __init__(
+        self,
+        folder: Path,
+        cameras: Sequence[SimulatedCamera],
+        *,
+        clock: Callable[[], datetime],
+        clock_offset: timedelta,
+        username: str | None,
+        password: str | None,
+        max_playbacks: int,
+        session_timeout: timedelta,
+    ) -> None:
+        self._clock = clock
+        self._clock_offset = clock_offset
+        self.gatekeeper = Gatekeeper(username, password, self.now)
+        self.max_playbacks = max_playbacks
+        self.session_timeout = session_timeout
+        self.searches = Searches(self.now)
+        self.playing: set[str] = set()
+        self.calls: Counter[str] = Counter()
+        self.rtsp_port = 0
+        self.recordings: dict[str, Recording] = {}
+        for media in prepare_media(folder, cameras):
+            camera = media.camera
+            tracks = {VIDEO_TRACK: load_video(media.video, camera.codec, camera.period)}
+            if media.audio:
+                tracks[AUDIO_TRACK] = load_audio(media.audio)
+            self.recordings[camera.token] = Recording(camera, Timeline(camera, self.now), tracks)
+
+    def now(self) -> datetime:
+        """What the recorder believes the time is."""
+        return self._clock() + self._clock_offset
+
+    def frames(self, camera: str, span: Span, track: str = VIDEO_TRACK, *, lead_in: bool = False) -> list[Frame]:
+        """Exactly the frames that the recording holds of `span`, which is on the recorder's clock.
+
+        With `lead_in` from the key frame before the span, as a replay delivers them.
+
+        Raises:
+            KeyError: there is no such camera or track.
+        """
+        recording = self.recordings[camera]
+        start, end = bounds(span)
+        timeline = recording.timeline
+        sections = timeline.replayed(start, end) if lead_in else timeline.sections(start, end)
+        return frames(recording.tracks[track], sections)

@@ -107,12 +107,11 @@ def _events(call: Call, start: datetime, end: datetime, *, with_state: bool) -> 
     found: list[tuple[int, bool, bool, str, str]] = []
     for token, recording in _wanted(call).items():
         timeline = recording.timeline
-        changes = []
-        if first <= timeline.earliest() <= last:
-            changes.append((timeline.earliest(), True))
-        for begins, ends in timeline.sections(first, last):
-            changes += [(begins, True)] if begins > first and begins != timeline.earliest() else []
-            changes += [(ends, False)] if ends < last and ends != timeline.latest() else []
+        earliest, latest = timeline.earliest(), timeline.latest()
+        changes = [(earliest, True)] if first <= earliest <= last else []
+        for begins, ends in timeline.missing(max(first, earliest), min(last, latest), clipped=False):
+            changes += [(begins, False)] if begins >= first else []
+            changes += [(ends, True)] if ends <= last else []
         for track in recording.tracks:
             if with_state:
                 found.append((microseconds(start), timeline.continues(microseconds(start)), True, token, track))

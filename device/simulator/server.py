@@ -141,9 +141,11 @@ class Simulator:
         ended = threading.Event()
         before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            with self:
-                ended.wait()
+            if not self._thread:
+                self.start()
+            ended.wait()
         finally:
+            self.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -183,12 +185,12 @@ class Simulator:
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 await speak(reader, writer)
-            except asyncio.CancelledError:
-                writer.transport.abort()
-            finally:
                 writer.close()
-                with contextlib.suppress(ConnectionError):
-                    await writer.wait_closed()
+                await writer.wait_closed()
+            except ConnectionError:
+                return  # the client has left: that is how most conversations end
+            finally:
+                writer.transport.abort()
 
         def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.get_running_loop().create_task(converse(reader, writer))

@@ -59,20 +59,22 @@ class Timeline:
         self._period = camera.period // _MICROSECOND
 
     def earliest(self) -> int:
-        """The oldest footage is overwritten a GOP at a time."""
+        """The beginning of the oldest footage; it is overwritten a GOP at a time."""
         oldest = microseconds(self._now() - self._retention)
-        return -(-oldest // self._gop) * self._gop
+        oldest = -(-oldest // self._gop) * self._gop
+        return max([oldest, *(ends for _, ends in self.missing(oldest, oldest + 1, clipped=False))])
 
     def latest(self) -> int:
         """The end of the newest whole frame."""
-        return microseconds(self._now()) // self._period * self._period
+        newest = microseconds(self._now()) // self._period * self._period
+        return min([newest, *(begins for begins, _ in self.missing(newest - 1, newest, clipped=False))])
 
     def key_frame_before(self, count: int) -> int:
         """Where a decoder must begin to show the picture of that instant."""
         return count // self._gop * self._gop
 
-    def missing(self, start: int, end: int) -> list[Section]:
-        """The stretches between `start` and `end` that were not recorded, in order."""
+    def missing(self, start: int, end: int, *, clipped: bool = True) -> list[Section]:
+        """The stretches between `start` and `end` that were not recorded, in order, or those that reach into it."""
         midnight = instant(start).astimezone(LOCAL_TIME).replace(hour=0, minute=0, second=0, microsecond=0)
         found = []
         while microseconds(midnight) < end:
@@ -80,7 +82,7 @@ class Timeline:
                 if midnight.toordinal() % stretch.every == 0:
                     begins, ends = microseconds(midnight + stretch.begins), microseconds(midnight + stretch.ends)
                     if ends > start and begins < end:
-                        found.append((max(begins, start), min(ends, end)))
+                        found.append((max(begins, start), min(ends, end)) if clipped else (begins, ends))
             midnight += _DAY
         return sorted(found)
 

@@ -80,23 +80,15 @@ def add_recorder(
     if session.scalar(select(Recorder.id).where(Recorder.key == key)) is not None:
         raise ConflictError(N_("There is already a recorder %(key)s."), key=key)
     recorder = Recorder(key=key, driver=driver)
-    change_recorder(
-        settings,
-        recorder,
-        name=name,
-        url=url,
-        username=username,
-        password=password,
-        site=site,
-        sessions=sessions,
-        retention_days=retention_days,
-    )
+    _describe(recorder, name, url, username, site, sessions, retention_days)
+    recorder.secret = encrypt(settings, password)
     session.add(recorder)
     session.flush()
     return recorder
 
 
 def change_recorder(
+    session: Session,
     settings: Settings,
     recorder: Recorder,
     *,
@@ -104,11 +96,20 @@ def change_recorder(
     url: str,
     username: str,
     password: str | None,
-    site: str,
-    sessions: int,
-    retention_days: int,
+    site: str = "main",
+    sessions: int = 1,
+    retention_days: int = 30,
 ) -> None:
     """Change an entry; `password=None` keeps the stored one. Raises RegisterError."""
+    _describe(recorder, name, url, username, site, sessions, retention_days)
+    if password is not None:
+        recorder.secret = encrypt(settings, password)
+    session.flush()
+
+
+def _describe(
+    recorder: Recorder, name: str, url: str, username: str, site: str, sessions: int, retention_days: int
+) -> None:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
         raise RegisterError(
@@ -119,8 +120,6 @@ def change_recorder(
         raise RegisterError(N_("Playback sessions and days of retention are at least 1."))
     recorder.name, recorder.url, recorder.username, recorder.site = name, url, username, site
     recorder.sessions, recorder.retention_days = sessions, retention_days
-    if password is not None:
-        recorder.secret = encrypt(settings, password)
 
 
 def add_camera(

@@ -49,6 +49,7 @@ def test_another_secret_key_is_said_plainly(session: Session, settings: Settings
 def test_changing_a_recorder_without_a_password_keeps_it(session: Session, settings: Settings) -> None:
     recorder = registers.get_recorder(session, "nvr-1")
     registers.change_recorder(
+        session,
         settings,
         recorder,
         name="新名",

@@ -1,0 +1,39 @@
+"""The paper forms as PDF, set from the process data: the same data gives the same bytes (clauses 1.1, 4.2, 5.1)."""
+
+from sqlalchemy.orm import Session
+
+from device.documents import facts
+from device.documents.application import application_form
+from device.documents.facts import CaseFacts, Copied, Item, Person, Place, Signed
+from device.documents.fonts import FontMissingError, font_path
+from device.documents.record import record_form
+from device.models import Case
+from engine.models import Instance
+
+__all__ = [
+    "CaseFacts",
+    "Copied",
+    "FontMissingError",
+    "Item",
+    "Person",
+    "Place",
+    "Signed",
+    "application_form",
+    "application_of",
+    "font_path",
+    "record_form",
+    "record_of",
+]
+
+
+def application_of(session: Session, case: Case) -> bytes:
+    """The application form of a case as it stands now. Raises FontMissingError."""
+    data = session.get_one(Instance, case.instance_id).data
+    return application_form(data, facts.load(session, case, data), facts.signatures(session, case))
+
+
+def record_of(session: Session, case: Case) -> bytes:
+    """The record form of a case as it stands now. Raises FontMissingError."""
+    data = session.get_one(Instance, case.instance_id).data
+    loaded = facts.load(session, case, data)
+    return record_form(data, loaded, facts.signatures(session, case), facts.items(session, case))

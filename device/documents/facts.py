@@ -1,0 +1,153 @@
+"""What the forms need besides the process data: names, places of cameras, signatures, evidence and its copies."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from device.models import ArchiveEntry, Camera, Case, EvidenceItem
+from engine.models import Department, Signature, Task, User
+
+
+@dataclass(frozen=True)
+class Person:
+    name: str
+    department: str = ""
+    title: str = ""
+    employee_no: str = ""
+    phone: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A camera as the forms name it."""
+
+    name: str
+    place: str = ""
+    recorder: str = ""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """One electronic signature of the case."""
+
+    step: str
+    username: str
+    at: datetime
+    digest: str
+
+
+@dataclass(frozen=True)
+class Copied:
+    store: str
+    key: str
+    digest: str
+    verified_at: datetime
+
+
+@dataclass(frozen=True)
+class Item:
+    """A master or viewing copy with the facts of its acquisition and its copies."""
+
+    id: int
+    kind: str
+    camera: str
+    file: str
+    size: int
+    digest: str
+    master_id: int | None
+    facts: Mapping[str, Any]
+    copies: tuple[Copied, ...] = ()
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """Everything about a case that is printed and is not process data; `people` and `cameras` by their keys."""
+
+    number: str
+    opened_at: datetime
+    department: str = ""
+    overwritten_at: datetime | None = None
+    people: Mapping[str, Person] = field(default_factory=dict)
+    cameras: Mapping[str, Place] = field(default_factory=dict)
+    shelf: str = ""
+
+    def name(self, username: str) -> str:
+        """A person's name; the username when the directory does not know it."""
+        person = self.people.get(username)
+        return person.name if person else username
+
+
+def load(session: Session, case: Case, data: Mapping[str, Any]) -> CaseFacts:
+    """The facts for `data`, the process data of the case."""
+    mentioned = set(_texts(data)) | {case.applicant}
+    users = session.scalars(select(User).where(User.username.in_(sorted(mentioned))))
+    cameras = session.scalars(select(Camera).where(Camera.key.in_(sorted(mentioned))))
+    department = session.get(Department, case.department_id) if case.department_id is not None else None
+    shelf = session.scalar(select(ArchiveEntry.shelf).where(ArchiveEntry.case_id == case.id))
+    return CaseFacts(
+        number=case.number,
+        opened_at=case.opened_at,
+        department=department.name if department else "",
+        overwritten_at=case.overwritten_at,
+        people={
+            user.username: Person(
+                user.name, user.department.name if user.department else "", user.title, user.employee_no, user.phone
+            )
+            for user in users
+        },
+        cameras={camera.key: Place(camera.name, camera.place, camera.recorder.name) for camera in cameras},
+        shelf=shelf or "",
+    )
+
+
+def signatures(session: Session, case: Case) -> list[Signed]:
+    """The signatures of the case in the order in which they were given."""
+    query = (
+        select(Task.name, Signature.username, Signature.signed_at, Signature.digest)
+        .join(Task, Task.id == Signature.task_id)
+        .where(Signature.instance_id == case.instance_id)
+        .order_by(Signature.signed_at, Signature.id)
+    )
+    return [Signed(*row) for row in session.execute(query).tuples()]
+
+
+def items(session: Session, case: Case) -> list[Item]:
+    """Masters and viewing copies of the case, in the order in which they were made."""
+    query = (
+        select(EvidenceItem)
+        .where(EvidenceItem.case_id == case.id, EvidenceItem.kind.in_(["master", "viewing_copy"]))
+        .order_by(EvidenceItem.id)
+    )
+    return [
+        Item(
+            id=item.id,
+            kind=item.kind,
+            camera=item.camera,
+            file=item.path,
+            size=item.size,
+            digest=item.digest,
+            master_id=item.master_id,
+            facts=item.facts,
+            copies=tuple(
+                Copied(copy.store, copy.key, copy.digest, copy.verified_at)
+                for copy in sorted(item.copies, key=lambda copy: copy.store, reverse=True)
+            ),
+        )
+        for item in session.scalars(query)
+    ]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if len(value) <= 64:  # usernames and camera keys are no longer than that
+            yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,162 @@
+"""《视频监控录像调取记录表》 (clause 4.2): what was retrieved, from which device, by whom, and where it is kept."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from device.documents import wording as say
+from device.documents.facts import CaseFacts, Item, Signed
+from device.documents.parts import opinion, part, parts, places, signature_list, signed
+from device.documents.sheet import Field, Sheet
+
+TITLE = "视频监控录像调取记录表"
+
+
+def record_form(data: Mapping[str, Any], case: CaseFacts, signatures: Sequence[Signed], items: Sequence[Item]) -> bytes:
+    """The form as PDF, pre-filled from the acquisition reports of `items`; `record` in `data` is what people added."""
+    record, countersign = part(data, "record"), part(data, "countersign")
+    date = say.moment(record.get("at") or case.opened_at)[:10]
+    sheet = Sheet(TITLE, "Record of the retrieval of video-surveillance footage", number=case.number, date=date)
+    _occasion(sheet, data, record, case, items)
+    masters = [item for item in items if item.kind == "master"]
+    for place, master in enumerate(masters, 1):
+        _master(sheet, place, master, case, _acquisition(data, master))
+    _playback(sheet, part(data, "playback"), case)
+    _copies(sheet, items)
+    _handover(sheet, data, record, case)
+    sheet.section("签名", "Signatures")
+    sheet.decision("操作人", "Operator", say.text(record.get("comment")), signed(record, case))
+    sheet.decision("复核人", "Countersigned by", opinion(countersign), signed(countersign, case))
+    signature_list(sheet, signatures, case)
+    return sheet.pdf()
+
+
+def _occasion(
+    sheet: Sheet, data: Mapping[str, Any], record: Mapping[str, Any], case: CaseFacts, items: Sequence[Item]
+) -> None:
+    application = part(data, "application")
+    reports = [item.facts.get("report", {}) for item in items if item.kind == "master"]
+    started = min((report["started"] for report in reports if report.get("started")), default=None)
+    finished = max((report["finished"] for report in reports if report.get("finished")), default=None)
+    sheet.section("一、调取经过", "The retrieval")
+    sheet.fields(
+        Field("申请编号", "Application no.", case.number),
+        Field("申请部门", "Department", case.department),
+    )
+    retrieved = say.moment(record.get("retrieved_at")) or (say.span(started, finished) if started else "")
+    sheet.fields(Field("调取时间", "Retrieved at", retrieved))
+    sheet.fields(Field("摄像机/地点", "Cameras and places", places(application.get("cameras"), case)))
+    sheet.fields(Field("调取原因", "Reason", say.text(record.get("reason")) or say.text(application.get("reason"))))
+    operator = case.name(str(part(data, "playback").get("by") or record.get("by") or ""))
+    sheet.fields(
+        Field("调取人员", "Retrieved by", say.text(record.get("persons")) or operator),
+        Field("见证人", "Witness", say.text(record.get("witness"))),
+    )
+    sheet.fields(
+        Field("调取地点", "Retrieved where", say.text(record.get("place") or record.get("location"))),
+        Field("导出方式", "Export method", "ONVIF/RTSP 原始码流，未重新编码"),
+    )
+
+
+def _master(sheet: Sheet, place: int, master: Item, case: CaseFacts, acquisition: Mapping[str, Any]) -> None:
+    report: Mapping[str, Any] = master.facts.get("report", {})
+    device: Mapping[str, Any] = report.get("recorder") or {}
+    clock: Mapping[str, Any] = report.get("clock") or {}
+    camera = case.cameras.get(master.camera)
+    name = f"{camera.name}（{master.camera}）" if camera else master.camera
+    sheet.section(f"录像 {place}：{name}", f"Footage {place}")
+    sheet.fields(
+        Field(
+            "录像机厂家/型号", "Make and model", f"{device.get('manufacturer', '')} {device.get('model', '')}".strip()
+        ),
+        Field("序列号/固件", "Serial, firmware", f"{device.get('serial', '')} / {device.get('firmware', '')}"),
+    )
+    sheet.fields(
+        Field("通道", "Channel", _joined(camera and camera.recorder, report.get("recording"))),
+        Field("设备时差", "Recorder − true", say.offset(clock.get("offset"), clock.get("uncertainty"))),
+    )
+    sheet.fields(
+        Field("校时方式", "How measured", say.said(say.CLOCK_METHOD, clock.get("method"))),
+        Field("校时时间", "Measured at", say.moment(clock.get("measured_at"))),
+    )
+    first, last = report.get("first_frame"), report.get("last_frame")
+    requested: Mapping[str, Any] = report.get("requested") or {}
+    sheet.fields(Field("申请起止时间", "Requested span", say.span(requested.get("start"), requested.get("end"))))
+    sheet.fields(Field("校正后实际起止", "True span acquired", say.span(first, last)))
+    picture = f"{report.get('width') or '?'}×{report.get('height') or '?'}"
+    frames = f"{report.get('frames', '')} 帧，丢包 {report.get('packets_lost', 0)}，时长 {say.length(first, last)}"
+    sheet.fields(
+        Field("编码/分辨率", "Codec, resolution", f"{say.text(list(report.get('codecs', [])))}，{picture}"),
+        Field("帧数/时长", "Frames, duration", frames),
+    )
+    gaps = [
+        f"{say.span(gap['start'], gap['end'])} {say.said(say.GAP_CAUSE, gap.get('cause'))}"
+        for gap in report.get("gaps", [])
+    ]
+    verdict = acquisition.get("verdict") or master.facts.get("verdict", {}).get("verdict")
+    sheet.fields(
+        Field("完整性", "Complete", "完整" if report.get("complete") else "不完整"),
+        Field("自动检查结论", "Automatic check", say.said(say.VERDICT, verdict)),
+    )
+    if gaps:
+        sheet.fields(Field("缺口", "Gaps", "\n".join(gaps)))
+    sheet.fields(
+        Field("文件名", "File", master.file.rsplit("/", 1)[-1]),
+        Field("大小", "Size", say.size(master.size)),
+    )
+    sheet.fields(Field("SHA-256", "Digest of the master", master.digest.removeprefix("sha256:")))
+
+
+def _playback(sheet: Sheet, playback: Mapping[str, Any], case: CaseFacts) -> None:
+    sheet.section("回放检查", "Playback check")
+    marks = (("complete", "完整"), ("clear", "清晰"), ("continuous", "时间连续"), ("playable", "可播放"))
+    found = "；".join(f"{name}：{say.said(say.YES_NO, playback[key])}" for key, name in marks if key in playback)
+    text = "\n".join(filter(None, (found, opinion(playback))))
+    sheet.decision("检查结果", "Result", text, signed(playback, case))
+
+
+def _copies(sheet: Sheet, items: Sequence[Item]) -> None:
+    sheet.section("备份与衍生件", "Copies and derivatives")
+    files = {item.id: item for item in items}
+    rows = []
+    for item in items:
+        for copy in item.copies:
+            sound = "一致" if copy.digest == item.digest else "不一致"
+            where = f"{say.said(say.STORE, copy.store)}：{copy.key}"
+            rows.append([item.file.rsplit("/", 1)[-1], where, sound, say.moment(copy.verified_at)])
+    if rows:
+        head = [("文件", "File"), ("位置", "Location"), ("校验", "Read back"), ("时间", "Time")]
+        sheet.table(head, rows, [45, 75, 20, 38])
+    for item in items:
+        if item.master_id in files:
+            master = files[item.master_id]
+            shown = f"{item.file.rsplit('/', 1)[-1]}  {item.digest}\n母件 master {master.digest}"
+            sheet.fields(Field("衍生件及母件", "Derivative and master", shown))
+
+
+def _handover(sheet: Sheet, data: Mapping[str, Any], record: Mapping[str, Any], case: CaseFacts) -> None:
+    grant, handover = part(data, "grant"), part(data, "handover")
+    application = part(data, "application")
+    sheet.section("反馈与交接", "Feedback and handover")
+    sheet.fields(
+        Field("反馈时间", "Told at", say.moment(handover.get("at") or record.get("feedback_at"))),
+        Field("访问方式", "Access", say.said(say.MODE, grant.get("mode"))),
+    )
+    sheet.fields(
+        Field(
+            "存储位置", "Kept at", say.text(record.get("storage")) or case.shelf or "监控管理部门存储（备份一、备份二）"
+        ),
+        Field("有效期", "Access until", say.moment(grant.get("expires_at"))),
+    )
+    recipient = say.text(record.get("recipient") or application.get("recipient") or grant.get("user"))
+    sheet.fields(
+        Field("接收人", "Recipient", case.name(recipient)),
+        Field("份数/去向", "Copies, where to", say.text(record.get("copies") or record.get("destination"))),
+    )
+
+
+def _acquisition(data: Mapping[str, Any], master: Item) -> Mapping[str, Any]:
+    return next((found for found in parts(data, "acquisitions") if found.get("item") == master.id), {})
+
+
+def _joined(*texts: Any) -> str:
+    return " ".join(str(text) for text in texts if text)

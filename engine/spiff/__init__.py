@@ -1,1 +1,35 @@
-"""The only package that imports SpiffWorkflow: compiles definitions, executes instances deterministically."""
+"""The deterministic kernel: executes BPMN with SpiffWorkflow, whose traps it repairs or refuses. Pure, no database.
+
+The only package that imports SpiffWorkflow. DESIGN, "The one idea": given the deployed diagrams and the inputs,
+re-execution leads to the same state, step by step.
+"""
+
+from engine.spiff.definition import CompiledDefinition, compile_definition
+from engine.spiff.execution import Execution
+from engine.spiff.model import (
+    ElementInfo,
+    Input,
+    JobRequest,
+    Lookup,
+    OpenedTask,
+    RefusedInputError,
+    StepResult,
+)
+from engine.spiff.patches import install
+from engine.spiff.step import replaying
+
+install()
+
+__all__ = [
+    "CompiledDefinition",
+    "ElementInfo",
+    "Execution",
+    "Input",
+    "JobRequest",
+    "Lookup",
+    "OpenedTask",
+    "RefusedInputError",
+    "StepResult",
+    "compile_definition",
+    "replaying",
+]

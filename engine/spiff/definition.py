@@ -1,0 +1,163 @@
+"""A deployed process, compiled once and shared by all its instances and threads."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lxml import etree
+from SpiffWorkflow.bpmn.parser.ValidationException import ValidationException
+from SpiffWorkflow.bpmn.specs.control import BoundaryEvent
+from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
+from SpiffWorkflow.task import Task
+from SpiffWorkflow.util.task import TaskState
+
+from engine.errors import DefinitionError, Problem
+from engine.spiff import dmn
+from engine.spiff.elements import read_elements
+from engine.spiff.model import ElementInfo
+from engine.spiff.parsing import Parser
+from engine.spiff.prepare import BPMN, SUFFIXES, Node, prepare
+from engine.spiff.refusals import refusals
+
+CHILD = " [child]"
+"""What the library appends to the name of a loop's instances."""
+
+
+class CompiledDefinition:
+    """What the kernel needs to run a process. Nothing changes it after it is built.
+
+    `elements` are those of the original diagrams: of the process itself and of the processes that it calls.
+    """
+
+    def __init__(
+        self, process_id: str, spec: Any, subprocesses: dict[str, Any], elements: dict[str, ElementInfo]
+    ) -> None:
+        self.process_id = process_id
+        self.spec = spec
+        self.subprocesses = subprocesses
+        self.elements = elements
+        self._flows = {(flow.source, flow.target): flow.id for flow in elements.values() if flow.type == "sequenceFlow"}
+        for part in (spec, *subprocesses.values()):
+            _connect_loops(part)
+
+    def element_of(self, task: Task) -> str | None:
+        """The element of the diagram that a task stands for; None when the kernel has added it."""
+        name = task.task_spec.name.removesuffix(CHILD)
+        return name if name in self.elements else None
+
+    def nearest_element(self, task: Task) -> str:
+        """As `element_of`; a script before or after a task counts as that task."""
+        name: str = task.task_spec.name.removesuffix(CHILD)
+        for suffix in SUFFIXES:
+            if name not in self.elements:
+                name = name.removesuffix(suffix)
+        return name
+
+    def flow_into(self, task: Task) -> str | None:
+        """The sequence flow by which the token came that is now at `task`."""
+        target = self.element_of(task)
+        before = task.parent
+        if target is None or before is None or isinstance(before.task_spec, LoopTask):
+            return None
+        while before is not None:
+            source = self.element_of(before)
+            if source is not None:
+                return self._flows.get((source, target))
+            before = before.parent
+        return None
+
+    def cycle_behind(self, task: Task) -> str | None:
+        """The boundary event that sent this token and goes on waiting for its next cycle."""
+        before = task.parent
+        if before is not None and isinstance(before.task_spec, BoundaryEvent) and before.state == TaskState.WAITING:
+            return self.element_of(before)
+        return None
+
+
+def _connect_loops(spec: Any) -> None:
+    """The library connects a loop to its instances when it first runs; a restored one on a fresh spec would hang."""
+    for task_spec in list(spec.task_specs.values()):
+        if isinstance(task_spec, LoopTask):
+            child = spec.task_specs[task_spec.task_spec]
+            if not child.completed_event.is_connected(task_spec.merge_child):
+                child.completed_event.connect(task_spec.merge_child)
+
+
+def compile_definition(files: Mapping[str, str], process_id: str) -> CompiledDefinition:
+    """Compile the process `process_id` of a deployment (name to text of all its *.bpmn and *.dmn files).
+
+    Raises:
+        DefinitionError: it does not parse, or holds something that the kernel would not execute as drawn.
+    """
+    problems: list[Problem] = []
+    documents: dict[str, Node] = {}
+    decisions: dict[str, dmn.DecisionTable] = {}
+    for name in sorted(files):
+        if not name.endswith((".bpmn", ".dmn")):
+            continue
+        root = _read(files[name], name, problems)
+        if root is None:
+            continue
+        if name.endswith(".dmn"):
+            tables, found = dmn.parse(root, name)
+            problems += found
+            decisions |= tables
+        else:
+            documents[name] = root
+    processes = {
+        process.get("id"): (process, name)
+        for name, root in documents.items()
+        for process in root.iter(BPMN + "process")
+        if process.get("id")
+    }
+    reachable = _reachable(process_id, processes)
+    problems += refusals(process_id, processes, reachable)
+    if problems:
+        raise DefinitionError(sorted(problems))
+    parser = Parser(decisions)
+    try:
+        for name in sorted({processes[called][1] for called in reachable}):
+            parser.add_document(prepare(documents[name]), name)
+        spec = parser.get_spec(process_id)
+        subprocesses = parser.get_subprocess_specs(process_id)
+    except ValidationException as error:
+        raise DefinitionError([_problem(error, documents, processes[process_id][1])]) from error
+    elements: dict[str, ElementInfo] = {}
+    for called in reachable:
+        process, name = processes[called]
+        elements = read_elements(process, name) | elements
+    return CompiledDefinition(process_id, spec, subprocesses, elements)
+
+
+def _read(text: str, name: str, problems: list[Problem]) -> Node | None:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        root = etree.fromstring(text.encode(), parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        problems.append(Problem(name, getattr(error, "lineno", 0) or 0, "", "not-xml", str(error)))
+        return None
+    if root.getroottree().docinfo.internalDTD is not None:
+        problems.append(Problem(name, 1, "", "dtd", "a document type declaration is not allowed"))
+        return None
+    return root
+
+
+def _reachable(process_id: str, processes: Mapping[str, tuple[Node, str]]) -> list[str]:
+    """The process and all that it calls, itself first."""
+    found: list[str] = []
+    pending = [process_id]
+    while pending:
+        name = pending.pop(0)
+        if name in processes and name not in found:
+            found.append(name)
+            pending += [call.get("calledElement") or "" for call in processes[name][0].iter(BPMN + "callActivity")]
+    return found
+
+
+def _problem(error: ValidationException, documents: Mapping[str, Node], file: str) -> Problem:
+    """The library's errors carry no line: look the element up in the original."""
+    element = error.id or ""
+    for name, root in documents.items():
+        for node in root.iter(f"{BPMN}*"):
+            if element and node.get("id") == element:
+                return Problem(name, node.sourceline or 0, element, "not-executable", str(error))
+    return Problem(file, 0, element, "not-executable", str(error))

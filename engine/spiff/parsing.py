@@ -1,0 +1,96 @@
+"""The library's parser, with the engine's own classes for what the library executes wrongly."""
+
+from typing import Any
+
+from SpiffWorkflow.bpmn.parser.event_parsers import SIGNAL_EVENT_XPATH, EventBasedGatewayParser
+from SpiffWorkflow.bpmn.parser.task_parsers import ConditionalGatewayParser, GatewayParser
+from SpiffWorkflow.bpmn.parser.util import full_tag
+from SpiffWorkflow.bpmn.parser.ValidationException import ValidationException
+from SpiffWorkflow.bpmn.specs import defaults as bpmn
+from SpiffWorkflow.spiff.parser import SpiffBpmnParser
+from SpiffWorkflow.spiff.parser import event_parsers as events
+from SpiffWorkflow.spiff.parser import task_spec as tasks
+
+from engine.spiff import joins, multi_instance, specs
+from engine.spiff.dmn import DecisionTable
+from engine.spiff.events import TIMERS, BoundaryEvent, EndEvent, IntermediateThrowEvent
+from engine.spiff.prepare import Node
+
+
+class _Events:
+    def parse_timer_event(self, event: Node) -> Any:
+        found = super().parse_timer_event(event)  # type: ignore[misc]  # mixed into an event parser
+        return TIMERS[type(found)](found.name, found.expression, description=found.description)
+
+
+class StartEventParser(_Events, events.SpiffStartEventParser):
+    pass
+
+
+class EndEventParser(_Events, events.SpiffEndEventParser):
+    def get_event_definition(self, xpaths: list[str]) -> Any:
+        return super().get_event_definition([*xpaths, SIGNAL_EVENT_XPATH])  # the library forgets this one
+
+
+class CatchEventParser(_Events, events.SpiffIntermediateCatchEventParser):
+    pass
+
+
+class BoundaryEventParser(_Events, events.SpiffBoundaryEventParser):
+    pass
+
+
+class ServiceTaskParser(tasks.ServiceTaskParser):
+    def create_task(self) -> Any:
+        created = super().create_task()
+        operator = self.parse_extensions()["serviceTaskOperator"]
+        created.result_variable = operator["resultVariable"] or ""
+        return created
+
+
+class BusinessRuleTaskParser(tasks.BusinessRuleTaskParser):
+    def create_task(self) -> Any:
+        reference = (self.get_decision_ref(self.node) or "").strip()
+        engine = self.process_parser.parser.get_engine(reference, self.node)
+        return specs.BusinessRuleTask(self.spec, self.bpmn_id, dmnEngine=engine, **self.bpmn_attributes)
+
+
+# The library takes these from the parser class of every task; there is no other place to say it.
+tasks.SpiffTaskParser.PARALLEL_MI_CLASS = multi_instance.ParallelMultiInstanceTask
+tasks.SpiffTaskParser.SEQUENTIAL_MI_CLASS = multi_instance.SequentialMultiInstanceTask
+tasks.SpiffTaskParser.STANDARD_LOOP_CLASS = multi_instance.StandardLoopTask
+
+
+class Parser(SpiffBpmnParser):
+    """Takes prepared documents; keeps them alive, because the library indexes them by their address."""
+
+    OVERRIDE_PARSER_CLASSES = {  # noqa: RUF012 - the library's way to configure it
+        **SpiffBpmnParser.OVERRIDE_PARSER_CLASSES,
+        full_tag("exclusiveGateway"): (ConditionalGatewayParser, joins.ExclusiveGateway),
+        full_tag("inclusiveGateway"): (ConditionalGatewayParser, joins.InclusiveGateway),
+        full_tag("parallelGateway"): (GatewayParser, joins.ParallelGateway),
+        full_tag("eventBasedGateway"): (EventBasedGatewayParser, joins.EventBasedGateway),
+        full_tag("serviceTask"): (ServiceTaskParser, specs.ServiceTask),
+        full_tag("businessRuleTask"): (BusinessRuleTaskParser, specs.BusinessRuleTask),
+        full_tag("startEvent"): (StartEventParser, bpmn.StartEvent),
+        full_tag("endEvent"): (EndEventParser, EndEvent),
+        full_tag("boundaryEvent"): (BoundaryEventParser, BoundaryEvent),
+        full_tag("intermediateCatchEvent"): (CatchEventParser, bpmn.IntermediateCatchEvent),
+        full_tag("intermediateThrowEvent"): (events.SpiffIntermediateThrowEventParser, IntermediateThrowEvent),
+    }
+
+    def __init__(self, decisions: dict[str, DecisionTable]) -> None:
+        super().__init__()
+        self.decisions = decisions
+        self._documents: list[Node] = []
+
+    def add_document(self, root: Node, file: str) -> None:
+        self._documents.append(root)
+        self.add_bpmn_xml(root, file)
+
+    def get_engine(self, decision_ref: str, node: Node) -> DecisionTable:
+        """The library's own engine of decision tables has a path of its own to Python's eval."""
+        try:
+            return self.decisions[decision_ref]
+        except KeyError:
+            raise ValidationException(f"there is no decision {decision_ref}", node=node, file_name="") from None

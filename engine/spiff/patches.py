@@ -1,0 +1,160 @@
+"""The places where the library cannot be subclassed. Called once, when the package is imported.
+
+Each line stands for a measured trap (docs/architecture); the library is used by this package alone, so nobody else
+sees the changes.
+"""
+
+import sys
+from datetime import UTC
+from types import SimpleNamespace
+from typing import Any, NoReturn
+from uuid import UUID
+
+from SpiffWorkflow import task as library_task
+from SpiffWorkflow.bpmn.script_engine.python_environment import TaskDataEnvironment
+from SpiffWorkflow.bpmn.specs import control
+from SpiffWorkflow.bpmn.specs.event_definitions import timer as library_timer
+from SpiffWorkflow.exceptions import SpiffWorkflowException
+from SpiffWorkflow.specs.base import TaskSpec
+from SpiffWorkflow.task import Task
+from SpiffWorkflow.util import deep_merge
+from SpiffWorkflow.util.task import TaskIterator, TaskState
+from SpiffWorkflow.workflow import Workflow
+
+from engine.errors import N_, DiaoquError, ExpressionError
+from engine.spiff.data import copy_json, merge_tokens
+from engine.spiff.model import RefusedInputError
+from engine.spiff.step import ACTIVE, FINISHED, STEP, StepDatetime
+
+MODELLED = (DiaoquError, SpiffWorkflowException)
+"""What a diagram can do wrong; everything else is a fault of the program and voids the step."""
+
+
+def install() -> None:
+    if getattr(TaskIterator, "unlimited", False):
+        return
+    TaskIterator.unlimited = True
+    library_task.uuid4 = lambda: STEP.get().new_id()
+    library_task.time = SimpleNamespace(time=lambda: 0.0)  # Task.__init__ only; set_state writes the real value
+    library_timer.datetime = StepDatetime
+    library_timer.LOCALTZ = UTC  # else the host's zone decides when naive dates are due
+    deep_merge.copy = copy_json  # else parallel branches change each other's past
+    TaskDataEnvironment.evaluate = TaskDataEnvironment.execute = _refuse_python
+    Task._set_state = _set_state
+    Task._add_child = _add_child
+    Task._inherit_data = _inherit_data
+    Task.is_descendant_of = _is_descendant_of
+    Task.find_ancestor = _find_ancestor
+    TaskSpec._run = _run
+    TaskSpec._update = _update
+    Workflow._remove_task = _remove_task
+    TaskIterator.__init__ = _without_limit
+    control._EndJoin._run_hook = _end_join
+
+
+def _refuse_python(*_args: Any, **_kwargs: Any) -> NoReturn:
+    """The library's default script engine is remote code execution; nothing may reach it."""
+    raise ExpressionError(N_("Python is not an expression language of this engine."))
+
+
+def _set_state(task: Task, state: int) -> None:
+    if state != task._state:
+        STEP.get().change(task, task._state, state)
+
+
+_original_add_child = Task._add_child
+
+
+def _add_child(task: Task, task_spec: TaskSpec, state: int = TaskState.MAYBE) -> Task:
+    """A task that is born waiting (an instance of a loop) leaves a trace too."""
+    child = _original_add_child(task, task_spec, state if state < TaskState.WAITING else TaskState.FUTURE)
+    if state == TaskState.READY:
+        child._ready()
+    elif state >= TaskState.WAITING:
+        child._set_state(state)
+    return child
+
+
+def _inherit_data(task: Task) -> None:
+    """The parent's value of a variable replaces the task's; lists are not merged by guesswork."""
+    task.data = {**task.data, **copy_json(task.parent.data), **copy_json(task.internal_data.get("correction", {}))}
+
+
+def _is_descendant_of(task: Task, other: Task) -> bool:
+    ancestor = task.parent
+    while ancestor is not None and ancestor is not other:
+        ancestor = ancestor.parent
+    return ancestor is not None
+
+
+def _find_ancestor(task: Task, spec_name: str) -> Task | None:
+    ancestor = task.parent
+    while ancestor is not None and ancestor.task_spec.name != spec_name:
+        ancestor = ancestor.parent
+    return ancestor
+
+
+def _run(spec: TaskSpec, my_task: Task) -> bool | None:
+    """A failing script or condition leaves the task STARTED with an incident; ERROR would be final for the library."""
+    try:
+        return spec._run_hook(my_task)
+    except RefusedInputError:
+        raise
+    except MODELLED as error:
+        my_task.internal_data["failed_in"] = "run"
+        STEP.get().incident(my_task, error)
+        return None
+
+
+def _update(spec: TaskSpec, my_task: Task) -> None:
+    """As in the library; a timer, collection or cardinality that cannot be computed is an incident too."""
+    if my_task.has_state(TaskState.PREDICTED_MASK):
+        spec._predict(my_task)
+    try:
+        ready = spec._update_hook(my_task)
+    except RefusedInputError:
+        raise
+    except MODELLED as error:
+        my_task.internal_data["failed_in"] = "update"
+        my_task._set_state(TaskState.STARTED)
+        STEP.get().incident(my_task, error)
+        return
+    if ready:
+        my_task._ready()
+
+
+def _remove_task(workflow: Workflow, task_id: UUID) -> None:
+    """An active task that leaves the tree is cancelled, and so is its sub-process."""
+    task = workflow.tasks[task_id]
+    for child in task.children:
+        workflow._remove_task(child.id)
+    if task.has_state(ACTIVE):
+        task._set_state(TaskState.CANCELLED)
+        task.task_spec._on_cancel(task)
+    task.parent._children.remove(task.id)
+    workflow.tasks.pop(task_id)
+    STEP.get().removed = True
+    workflow._task_removed_notify(task)
+
+
+_original_iterator_init = TaskIterator.__init__
+
+
+def _without_limit(iterator: TaskIterator, *args: Any, **kwargs: Any) -> None:
+    """By default nothing below depth 1000 exists, and a long loop looks completed."""
+    _original_iterator_init(iterator, *args, **kwargs)
+    iterator.max_depth = sys.maxsize
+
+
+def _end_join(spec: TaskSpec, my_task: Task) -> bool:
+    """By default the branch that ends last wins, with stale values of everything it did not touch."""
+    ended = [
+        task
+        for task in my_task.workflow.tasks.values()
+        if task.task_spec is spec
+        and (task is my_task or task.has_state(FINISHED))
+        and task.parent.state == TaskState.COMPLETED
+    ]
+    my_task.data = merge_tokens(sorted(ended, key=lambda task: task.parent.last_state_change))
+    my_task.workflow.data.update(copy_json(my_task.data))
+    return True

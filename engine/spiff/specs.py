@@ -1,0 +1,56 @@
+"""Tasks: service tasks that run as jobs or are answered in the step, scripts, decisions, sub-processes."""
+
+from typing import Any
+
+from SpiffWorkflow.spiff.specs import defaults as spiff
+from SpiffWorkflow.spiff.specs.event_definitions import ErrorEventDefinition
+from SpiffWorkflow.task import Task
+
+from engine import operators
+from engine.errors import N_, BpmnError, ExpressionError
+from engine.spiff.data import copy_json
+from engine.spiff.events import deliver
+from engine.spiff.step import STEP
+
+
+class ServiceTask(spiff.ServiceTask):
+    """An asynchronous operator leaves the task STARTED until its result arrives; a synchronous one is asked at once."""
+
+    def _execute(self, task: Task) -> bool | None:
+        params = {
+            name: task.workflow.script_engine.evaluate(task, parameter["value"])
+            for name, parameter in self.operation_params.items()
+        }
+        operator = operators.get(self.operation_name)
+        operators.check_parameters(operator, params)
+        if not operator.synchronous:
+            task.internal_data["job"] = {"operator": self.operation_name, "params": params}
+            return None
+        try:
+            self.store_result(task, STEP.get().consult(self.operation_name, params))
+        except BpmnError as error:
+            fail(task, error.code, error.message)
+            return None
+        return True
+
+    def store_result(self, task: Task, value: Any) -> None:
+        if self.result_variable:
+            task.data[self.result_variable] = copy_json(value)
+
+
+def fail(task: Task, code: str, message: str) -> None:
+    """Give a BPMN error of `task` to whoever encloses it and catches it.
+
+    Raises:
+        ExpressionError: nobody does.
+    """
+    payload = {"code": code, "message": message}
+    if deliver(task, ErrorEventDefinition(code, code=code), payload) is None:
+        raise ExpressionError(N_("Nobody catches the error %(code)s: %(message)s"), code=code, message=message)
+    STEP.get().failed.add(task.id)
+
+
+class BusinessRuleTask(spiff.BusinessRuleTask):
+    def _run_hook(self, my_task: Task) -> bool:
+        my_task.data.update(self.dmnEngine.result(my_task))
+        return True

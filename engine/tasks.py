@@ -292,7 +292,7 @@ def _signing_text(session: Session, instance: Instance, task: Task, clean_data: 
         f"所见内容 content seen: {seen}",
     ]
     form = definitions.form(session, instance.definition_id, task.form) if task.form else None
-    labels = {field.key: field.label for field in form.fields if field.key} if form else {}
+    labels = {field.key: field.label for field in form.inputs} if form else {}
     for key, value in clean_data.items():
         lines.append(f"{labels.get(key) or key} [{key}]: {orjson.dumps(value).decode()}")
     return "\n".join(lines) + "\n"

@@ -68,9 +68,9 @@ def prepare(root: Node) -> Node:
         bare = (text.text or "").strip()
         text.text = repr(bare) if _ISO_TIME.fullmatch(bare) else text.text
     for parameter in root.iter(SPIFF + "parameter"):
-        parameter.attrib.setdefault("type", "any")  # the library insists on it and never reads it
+        parameter.set("type", parameter.get("type", "any"))  # the library insists on it and never reads it
     for item in root.iter(SPIFF + "property"):
-        item.attrib.setdefault("value", "")
+        item.set("value", item.get("value", ""))
     scopes = list(root.iter(BPMN + "process", BPMN + "subProcess", BPMN + "transaction"))
     for scope in reversed(scopes):  # inner scopes first
         _join_links(scope)

@@ -1,4 +1,4 @@
-"""REST under /api/v1, for programs: bearer tokens, JSON, errors as RFC 9457. The faces stand in DESIGN, "Outer faces"."""
+"""REST under /api/v1, for programs: bearer tokens, JSON in and out, errors as RFC 9457."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -158,7 +158,9 @@ def deploy() -> Response:
 @blueprint.get("/definitions")
 @authenticated
 def list_definitions() -> Response:
-    rows = reading().scalars(select(ProcessDefinition).order_by(ProcessDefinition.process_id, ProcessDefinition.version))
+    rows = reading().scalars(
+        select(ProcessDefinition).order_by(ProcessDefinition.process_id, ProcessDefinition.version)
+    )
     return json([{"process_id": r.process_id, "version": r.version, "name": r.name, "digest": r.digest} for r in rows])
 
 
@@ -205,7 +207,9 @@ def instance_history(id: str) -> Response:
 def verification(id: str) -> Response:
     found = visible_instance(reading(), identifier(id), caller())
     verdict = replay.verify(reading(), found.id)
-    return json({"ok": verdict.ok, "events": verdict.events, "findings": [str(finding) for finding in verdict.findings]})
+    return json(
+        {"ok": verdict.ok, "events": verdict.events, "findings": [str(finding) for finding in verdict.findings]}
+    )
 
 
 @blueprint.get("/tasks")
@@ -259,7 +263,12 @@ def complete_task(id: str) -> Response:
 
     with transaction() as session:
         tasks.complete(
-            session, found.id, member(posted, "data", dict, {}), by=caller(), signature=signature, sources=sources(session)
+            session,
+            found.id,
+            member(posted, "data", dict, {}),
+            by=caller(),
+            signature=signature,
+            sources=sources(session),
         )
         answer = task_json(tasks.get(session, found.id))
     return json(answer)
@@ -268,7 +277,7 @@ def complete_task(id: str) -> Response:
 @blueprint.post("/messages")
 @authenticated
 def send_message() -> Response:
-    """`{"name", "correlation": {"instance": id}, "data"}`: only who started the instance, or an administrator, may send."""
+    """`{"name", "correlation": {"instance": id}, "data"}`; from whoever started the instance, or an administrator."""
     posted = body()
     target = member(posted, "correlation", dict, {}).get("instance")
     found = visible_instance(reading(), identifier(str(target)), caller())

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import click
 import orjson
+from device.cli import recorder, simulate_recorder
 from sqlalchemy import select
 
 import device.operators  # noqa: F401 - registers what diagrams may call
-from device.cli import recorder, simulate_recorder
 from engine import clock, definitions, history, identity, instances, lint, replay
 from engine.db import Database
 from engine.errors import DefinitionError, DiaoquError, NotFoundError
@@ -188,7 +188,8 @@ def replay_command(instance: UUID) -> None:
     with opened() as (database, _), database.reading() as session:
         instances.get(session, instance)
         for event in instances.visible_events(session, instance):
-            click.echo(f"{event['seq']:>4} {event['at']} {event['actor']:<12} {event['type']:<6} {event['label'] or event['element']}")
+            what = event["label"] or event["element"]
+            click.echo(f"{event['seq']:>4} {event['at']} {event['actor']:<12} {event['type']:<6} {what}")
 
 
 @main.command("history")
@@ -229,7 +230,8 @@ def list_users() -> None:
     """List accounts and their groups."""
     with opened() as (database, _), database.reading() as session:
         for found in session.scalars(select(User).order_by(User.username)):
-            click.echo(f"{found.username}\t{found.name}\t{','.join(sorted(found.groups))}\t{'' if found.active else 'inactive'}")
+            columns = (found.username, found.name, ",".join(sorted(found.groups)), "" if found.active else "inactive")
+            click.echo("\t".join(columns))
 
 
 @main.group()

@@ -6,7 +6,6 @@ but the seeding of accounts and cameras before the first request.
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,15 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import requests
 
 from device.evidence import verify_bag
-from device.simulator import prepare_media
+from device.simulator import CAMERAS, LOCAL_TIME, prepare_media
 from engine import clock, identity
 from engine.db import Database
 from engine.errors import N_, ConflictError, DiaoquError
@@ -31,7 +29,6 @@ from web import seed
 from web.setup import MAIN_PROCESS, deploy_procedure, make_secret
 
 Answer = Callable[["Walk", dict[str, Any]], dict[str, Any]]
-LOCAL = ZoneInfo("Asia/Shanghai")
 RECORDER_USER = "admin"
 PATIENCE = 240
 """Seconds that any one wait of the demo may take."""
@@ -178,11 +175,14 @@ def milestones(data: Mapping[str, Any]) -> list[str]:
     lines = []
     if coverage := data.get("coverage"):
         gaps = sum(len(camera["gaps"]) for camera in coverage["cameras"])
-        lines.append(f"录像核实 coverage: {coverage['status']}, {gaps} gap(s); will be overwritten on {coverage['overwritten_at']}")
+        until = coverage["overwritten_at"]
+        lines.append(f"录像核实 coverage: {coverage['status']}, {gaps} gap(s); will be overwritten on {until}")
     if preflight := data.get("preflight"):
         lines.append(f"调取前检查 pre-flight: {'ready' if preflight['ready'] else 'NOT ready'}")
     for found in data.get("acquisitions") or []:
-        lines.append(f"录像调取 retrieved: {found['camera']}, verdict {found.get('verdict')}, complete {found.get('complete')}")
+        lines.append(
+            f"录像调取 retrieved: {found['camera']}, verdict {found.get('verdict')}, complete {found.get('complete')}"
+        )
     if backup := data.get("backup"):
         lines.append(f"安全备份 backed up: {len(backup['copies'])} verified copies on two stores")
     if grant := data.get("grant"):
@@ -190,6 +190,97 @@ def milestones(data: Mapping[str, Any]) -> list[str]:
     if archive := data.get("archive"):
         lines.append(f"归档 archived: {archive['key']}")
     return lines
+
+
+# ---- what the people of the demo write ------------------------------------------------------------------------------
+
+
+def recent(minutes: int = 10) -> tuple[datetime, datetime]:
+    """Whole minutes of this morning's footage."""
+    end = (clock.now() - timedelta(hours=3)).replace(second=0, microsecond=0)
+    return end - timedelta(minutes=minutes), end
+
+
+def over_gap() -> tuple[datetime, datetime]:
+    """Four minutes of the lobby; each day the simulated recorder misses some minutes of it, beginning at noon."""
+    lobby = next(camera for camera in CAMERAS if camera.token == "lobby")
+    midnight = (clock.now().astimezone(LOCAL_TIME) - timedelta(days=1)).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
+    noon = midnight + lobby.missing[1].begins
+    return noon - timedelta(minutes=2), noon + timedelta(minutes=2)
+
+
+def application(cameras: list[str], start: datetime, end: datetime, **other: Any) -> dict[str, Any]:
+    return {
+        "cameras": cameras,
+        "start_at": start.astimezone(LOCAL_TIME).isoformat(),
+        "end_at": end.astimezone(LOCAL_TIME).isoformat(),
+        "clock_basis": "standard",
+        "reason": "核实一起车辆刮擦的经过",
+        "purpose": "incident",
+        "legal_basis": "internal_rules",
+        "incident_no": "SG-2026-017",
+        "urgency": "normal",
+        "mode": "copy",
+        "third_party": "no",
+        "minors": "no",
+        "secret": "no",
+        "use_until": (clock.now() + timedelta(days=14)).astimezone(LOCAL_TIME).date().isoformat(),
+        "recipient": "李申请",
+        "applicant_kind": "internal",
+        "position": "班组长",
+        "employee_no": "D0001",
+        "phone": "+8613800000001",
+        "undertaking": True,
+        **other,
+    }
+
+
+def decide(decision: str, comment: str = "", **more: Any) -> Answer:
+    given = {"decision": decision, **more} | ({"comment": comment} if comment else {})
+    return lambda _walk, _data: given
+
+
+def record_answer(_walk: Walk, data: dict[str, Any]) -> dict[str, Any]:
+    """What the operator writes into the record form; the locked fields are filled by the process."""
+    cameras = data["coverage"]["cameras"]
+    return {
+        "retrieved_at": data["preparation"]["at"],
+        "place": "、".join(camera["name"] for camera in cameras),
+        "operators": "钱调取",
+        "clock_offset": "；".join(f"{camera['name']}：{camera['clock_offset_seconds']} 秒" for camera in cameras),
+        "clock_method": "measured",
+        "export_method": "native_stream",
+        "playback_result": "合格。",
+        "gaps": "；".join(f"{camera['name']}：{len(camera['gaps'])} 处缺口" for camera in cameras if camera["gaps"]),
+        "recipient": "李申请",
+        "copies": 1,
+    }
+
+
+SOUND = {"complete": True, "clear": True, "continuous": True, "undamaged": True}
+CHECKED = {"lawful": True, "legitimate": True, "minimal": True, "identity_checked": True}
+
+# element -> who answers (unless the task names its assignee) and what
+ANSWERS: dict[str, tuple[str, Answer]] = {
+    "fill_application": ("applicant", lambda walk, _data: walk.application),
+    "sign_application": ("head", decide("approve")),
+    "review_request": ("reviewer", decide("approve", "目的正当，范围必要", **CHECKED)),
+    "decide_partial": ("applicant", decide("accept")),
+    "vote_committee": ("member1", decide("approve")),
+    "confirm_readiness": ("operator", decide("ready", equipment_ready=True)),
+    "check_playback": ("operator", decide("ok", **SOUND)),
+    "complete_record": ("operator", record_answer),
+    "countersign_record": ("archivist", decide("approve")),
+    "register_shelf": (
+        "archivist",
+        lambda _walk, _data: {"shelf": "A-03-17", "medium": "disk_array", "custodian": "archivist"},
+    ),
+}
+
+
+# ---- the whole ------------------------------------------------------------------------------------------------------
 
 
 def run(*, data: Path, port: int, leave: bool) -> int:
@@ -229,9 +320,7 @@ def run(*, data: Path, port: int, leave: bool) -> int:
                 password="recorder-demo",
             )
             tokens = {
-                name: identity.issue_token(
-                    session, found, label="demo", expires_at=clock.now() + timedelta(hours=2)
-                )
+                name: identity.issue_token(session, found, label="demo", expires_at=clock.now() + timedelta(hours=2))
                 for name, *_ in seed.PEOPLE
                 if (found := identity.find(session, name))
             }
@@ -245,11 +334,17 @@ def run(*, data: Path, port: int, leave: bool) -> int:
         service.start("web", "--port", str(port))
         service.start("worker")
         service.wait_until_up(f"{service.url}/api/v1/health")
-        print(f"{service.url}/  accounts: {', '.join(name for name, *_ in seed.PEOPLE)}; password {seed.PASSWORD}", flush=True)
+        print(
+            f"{service.url}/  accounts: {', '.join(name for name, *_ in seed.PEOPLE)}; password {seed.PASSWORD}",
+            flush=True,
+        )
         status = walk_all(service, tokens)
         print(f"\n{time.monotonic() - began:.0f} s", flush=True)
         if not leave:
-            print(f"\n{service.url}/ is running; Ctrl-C ends it. DIAOQU_DATA={data} .venv/bin/diaoqu works on it.", flush=True)
+            print(
+                f"\n{service.url}/ is running; Ctrl-C ends it. DIAOQU_DATA={data} .venv/bin/diaoqu works on it.",
+                flush=True,
+            )
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             while True:
                 service.check()
@@ -263,14 +358,26 @@ def run(*, data: Path, port: int, leave: bool) -> int:
 
 def walk_all(service: Service, tokens: Mapping[str, str]) -> int:
     first = Walk(
-        service, tokens, "① 完整流程 a request from application to archive", application(["gate", "garage"], *recent()), ANSWERS
+        service,
+        tokens,
+        "① 完整流程 a request from application to archive",
+        application(["gate", "garage"], *recent()),
+        ANSWERS,
     ).run()
     refused = {**ANSWERS, "vote_committee": ("member1", decide("refuse", "理由不充分，影响他人隐私"))}
     second = Walk(
-        service, tokens, "② 委员会驳回 a request that the committee refuses", application(["counter"], *recent()), refused
+        service,
+        tokens,
+        "② 委员会驳回 a request that the committee refuses",
+        application(["counter"], *recent()),
+        refused,
     ).run()
     third = Walk(
-        service, tokens, "③ 部分录像 a request that finds only part of the footage", application(["lobby"], *over_gap()), ANSWERS
+        service,
+        tokens,
+        "③ 部分录像 a request that finds only part of the footage",
+        application(["lobby"], *over_gap()),
+        ANSWERS,
     ).run()
     expected = {
         "② refused": "archive" not in second,
@@ -283,6 +390,9 @@ def walk_all(service: Service, tokens: Mapping[str, str]) -> int:
     for data in (first, third):
         bag = Path(data["archive"]["path"])
         problems = verify_bag(bag)
-        print(f"\n归档包 bag: {bag}\n验证 verification: {'; '.join(map(str, problems)) if problems else 'valid'}", flush=True)
+        print(
+            f"\n归档包 bag: {bag}\n验证 verification: {'; '.join(map(str, problems)) if problems else 'valid'}",
+            flush=True,
+        )
         valid = valid and not problems
     return 0 if valid else 1

@@ -102,7 +102,14 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         (200, ref("Verification")),
         "401 404",
     ),
-    ("get", "/tasks", "Open tasks: ?instance= of one instance, else the caller's inbox", None, (200, many(ref("Task"))), "401"),
+    (
+        "get",
+        "/tasks",
+        "Open tasks: ?instance= of one instance, else the caller's inbox",
+        None,
+        (200, many(ref("Task"))),
+        "401",
+    ),
     ("get", "/tasks/{id}", "One task", None, (200, ref("Task")), "401 404"),
     ("post", "/tasks/{id}/claim", "Take a task", None, (200, ref("Task")), "401 403 404 409"),
     (
@@ -117,7 +124,11 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         "post",
         "/messages",
         "Send a message to an instance",
-        {"application/json": thing("name correlation", name=STRING, correlation=thing("instance", instance=ID), data=OBJECT)},
+        {
+            "application/json": thing(
+                "name correlation", name=STRING, correlation=thing("instance", instance=ID), data=OBJECT
+            )
+        },
         (202, thing(delivered=INTEGER)),
         "400 401 403 404 409",
     ),
@@ -172,7 +183,11 @@ def document() -> dict[str, Any]:
         paths.setdefault(path, {})[method] = operation
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Diaoqu (调取)", "version": "1", "description": "Retrieval of video-surveillance footage as BPMN."},
+        "info": {
+            "title": "Diaoqu (调取)",
+            "version": "1",
+            "description": "Retrieval of video-surveillance footage as BPMN.",
+        },
         "servers": [{"url": "/api/v1"}],
         "security": [{"token": []}],
         "paths": paths,

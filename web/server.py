@@ -1,4 +1,4 @@
-"""Runs the web application under gunicorn (threads, because of server-sent events and downloads), on loopback by default.
+"""Runs the web application under gunicorn: threads, because of event streams and downloads; loopback by default.
 
 `serve` has the job worker's threads in the same process; `web` has none and relies on `diaoqu worker` beside it.
 """

@@ -1,4 +1,4 @@
-"""The process owners' desk: revise a diagram, see what the engine would refuse, deploy a new version with a note (F3)."""
+"""The process owners' desk: revise a diagram, see what the engine would refuse, deploy it with a note (F3)."""
 
 import re
 from collections.abc import Mapping
@@ -85,7 +85,9 @@ def deploy(process_id: str) -> Response:
             versions = [(found.process_id, found.version) for found in new]
     except DefinitionError as error:
         problems = [as_json(problem) for problem in error.problems]
-        return _json({"message": _("Not deployed: %(count)s problem(s).", count=len(problems)), "problems": problems}, 422)
+        return _json(
+            {"message": _("Not deployed: %(count)s problem(s).", count=len(problems)), "problems": problems}, 422
+        )
     if not versions:
         return _json({"message": _("Nothing has changed since version %(version)s.", version=definition.version)}, 409)
     message = _("Version %(version)s is deployed. Cases under way stay on their version.", version=versions[0][1])
@@ -170,5 +172,3 @@ def words() -> dict[str, str]:
         "clean": _("No problems found."),
         "deploying": _("Deploying …"),
     }
-
-

@@ -45,9 +45,10 @@ class Office:
             return instances.start(session, process_id, data, by="applicant")
 
     def task(self, instance: Instance, element: str) -> Task:
-        """The newest task of this element."""
+        """The open task of this element, or one that is finished."""
         with self.database.reading() as session:
-            return [task for task in tasks.of_instance(session, instance.id) if task.element == element][-1]
+            found = [task for task in tasks.of_instance(session, instance.id) if task.element == element]
+            return next((task for task in found if task.state in ("open", "claimed")), found[-1])
 
     def complete(self, username: str, task: Task, data: dict[str, Any] | None = None, **more: Any) -> None:
         with self.database.transaction() as session:

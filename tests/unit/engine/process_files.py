@@ -1,6 +1,7 @@
 """Small deployments for the tests of the engine: BPMN text put together from a few words, forms, and operators."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from engine.errors import BpmnError
@@ -14,11 +15,11 @@ HEAD = '<error id="lost" name="lost" errorCode="LOST"/><message id="withdraw" na
 
 
 def flows(*ids: str, when: str = "") -> str:
-    found = ""
-    for source, target in zip(ids, ids[1:], strict=False):
-        condition = f'<conditionExpression xsi:type="tFormalExpression">{when}</conditionExpression>' if when else ""
-        found += f'<sequenceFlow id="{source}_to_{target}" sourceRef="{source}" targetRef="{target}">{condition}</sequenceFlow>'
-    return found
+    condition = f'<conditionExpression xsi:type="tFormalExpression">{when}</conditionExpression>' if when else ""
+    return "".join(
+        f'<sequenceFlow id="{source}_to_{target}" sourceRef="{source}" targetRef="{target}">{condition}</sequenceFlow>'
+        for source, target in pairwise(ids)
+    )
 
 
 def user(id: str, variable: str = "", loop: str = "", **properties: str) -> str:
@@ -32,9 +33,10 @@ def user(id: str, variable: str = "", loop: str = "", **properties: str) -> str:
 
 def service(id: str, operator: str, result: str, **params: str) -> str:
     rows = "".join(f'<spiffworkflow:parameter id="{key}" type="str" value="{value}"/>' for key, value in params.items())
+    start = f'<spiffworkflow:serviceTaskOperator id="{operator}" resultVariable="{result}">'
     return (
-        f'<serviceTask id="{id}" name="服务 {id}"><extensionElements><spiffworkflow:serviceTaskOperator id="{operator}" '
-        f'resultVariable="{result}"><spiffworkflow:parameters>{rows}</spiffworkflow:parameters>'
+        f'<serviceTask id="{id}" name="服务 {id}"><extensionElements>{start}'
+        f"<spiffworkflow:parameters>{rows}</spiffworkflow:parameters>"
         f"</spiffworkflow:serviceTaskOperator></extensionElements></serviceTask>"
     )
 

@@ -1,0 +1,184 @@
+"""Activities: operators and their parameters, user tasks and their properties, loops, data. BPMN 2.0, 10.3."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from engine import expressions, operators
+from engine.errors import ExpressionError
+from engine.expressions.times import split_duration
+from engine.expressions.values import Refusal
+from engine.lint.language import check_expression
+from engine.lint.report import ACTIVITIES, BPMN, SPIFF, Report, extension, is_variable, kind, text_of
+from engine.lint.structure import lane_of
+from engine.lint.xml import Node
+from engine.operators import Operator
+
+_EXPRESSIONS = ("assignee", "candidateUsers", "excluded")
+_PROPERTIES = frozenset(
+    {"formJsonSchemaFilename", "candidateGroup", "signature", "qualification", "dueIn", "priority", *_EXPRESSIONS}
+)
+
+
+def check_activities(
+    process: Node, ids: Mapping[str, Node], files: Collection[str], groups: Collection[str], report: Report
+) -> None:
+    for node in process.iter(*(BPMN + name for name in sorted(ACTIVITIES))):
+        _check_activity(node, ids, report)
+        match kind(node):
+            case "serviceTask":
+                _check_operator(node, ids, report)
+            case "scriptTask" if not text_of(node, BPMN + "script"):
+                report.error(node, "no-script", "the script is empty")
+            case "userTask":
+                _check_user_task(node, process, files, groups, report)
+
+
+def _check_activity(node: Node, ids: Mapping[str, Node], report: Report) -> None:
+    if node.get("isForCompensation") == "true":
+        report.error(node, "unsupported", "compensation is not supported")
+    for loop in node.findall(BPMN + "multiInstanceLoopCharacteristics"):
+        _check_multi_instance(loop, report)
+    for loop in node.findall(BPMN + "standardLoopCharacteristics"):
+        if loop.get("loopMaximum") is None and not text_of(loop, BPMN + "loopCondition"):
+            report.error(loop, "loop", "needs loopMaximum or loopCondition")
+        elif not (loop.get("loopMaximum") or "1").isdecimal():
+            report.error(loop, "loop", "loopMaximum is a whole number")
+    for name in ("dataInputAssociation", "dataOutputAssociation"):
+        for association in node.findall(BPMN + name):
+            _check_data(node, association, ids, report)
+    for item in node.iter(SPIFF + "property"):
+        if not item.get("name") or item.get("value") is None:
+            report.error(item, "property", "a property needs name and value")
+
+
+def _check_multi_instance(loop: Node, report: Report) -> None:
+    if sum(bool(text_of(loop, BPMN + name)) for name in ("loopCardinality", "loopDataInputRef")) != 1:
+        report.error(loop, "multi-instance", "needs exactly one of loopCardinality and loopDataInputRef")
+    if (loop.find(BPMN + "loopDataOutputRef") is None) != (loop.find(BPMN + "outputDataItem") is None):
+        report.error(loop, "multi-instance", "loopDataOutputRef and outputDataItem belong together")
+    if loop.get(SPIFF + "scriptsOnInstances") == "true":
+        message = "scripts on instances are not supported: put a script task inside a sub-process"
+        report.error(loop, "unsupported", message)
+
+
+def _check_data(node: Node, association: Node, ids: Mapping[str, Node], report: Report) -> None:
+    """A data object further out than one scope makes the library's parser run for ever."""
+    end = "sourceRef" if kind(association) == "dataInputAssociation" else "targetRef"
+    reference = ids.get(text_of(association, BPMN + end))
+    target = ids.get(reference.get("dataObjectRef") or "") if reference is not None else None
+    scope = node.getparent()
+    near = (scope, scope.getparent())
+    if reference is None or target is None or kind(target) != "dataObject":
+        report.error(association, "data", f"{end} does not lead to a data object")
+    elif target.getparent() not in near or reference.getparent() not in near:
+        report.error(association, "data", "the data object is not in this scope or the one around it")
+
+
+# ---- service tasks
+
+
+def _check_operator(node: Node, ids: Mapping[str, Node], report: Report) -> None:
+    named = extension(node, "serviceTaskOperator")
+    if named is None or not named.get("id"):
+        report.error(node, "no-operator", "a service task names its operator")
+        return
+    variable = named.get("resultVariable")
+    if variable and not is_variable(variable):
+        report.error(named, "variable-name", f"“{variable[:60]}” is not a variable name")
+    try:
+        operator = operators.get(named.get("id"))
+    except operators.UnknownOperatorError:
+        report.error(named, "unknown-operator", f"there is no operator {named.get('id')}")
+        operator = None
+    given = list(named.iter(SPIFF + "parameter"))
+    counts = Counter(parameter.get("id") for parameter in given)
+    for parameter in given:
+        if not parameter.get("id") or parameter.get("value") is None:
+            report.error(parameter, "parameter", "a parameter needs id and value")
+            continue
+        if counts[parameter.get("id")] > 1:
+            report.error(parameter, "parameter", f"the parameter {parameter.get('id')} is given twice")
+        check_expression(parameter, parameter.get("value"), report)
+        if operator is not None:
+            _check_parameter(operator, parameter, report)
+    if operator is not None:
+        for missing in operator.parameters:
+            if missing.required and missing.name not in counts:
+                report.error(named, "parameter", f"{operator.id} needs the parameter {missing.name}")
+        _check_error_codes(node, operator, ids, report)
+
+
+def _check_parameter(operator: Operator, parameter: Node, report: Report) -> None:
+    name = parameter.get("id")
+    known = next((known for known in operator.parameters if known.name == name), None)
+    if known is None:
+        report.error(parameter, "parameter", f"{operator.id} has no parameter {name}")
+        return
+    declared = parameter.get("type")
+    if declared and declared not in ("any", known.type):
+        report.warning(parameter, "parameter-type", f"{name} is {known.type}, not {declared}")
+    try:
+        value = expressions.evaluate(parameter.get("value"), {})
+    except ExpressionError:
+        return  # depends on the process data (or is wrong, which is said already)
+    try:
+        operators.check_parameters(dataclasses.replace(operator, parameters=(known,)), {name: value})
+    except operators.OperatorParameterError as error:
+        report.error(parameter, "parameter-type", str(error))
+
+
+def _check_error_codes(node: Node, operator: Operator, ids: Mapping[str, Node], report: Report) -> None:
+    for event in node.getparent().findall(BPMN + "boundaryEvent"):
+        definition = event.find(BPMN + "errorEventDefinition")
+        if event.get("attachedToRef") != node.get("id") or definition is None:
+            continue
+        error = ids.get(definition.get("errorRef") or "")
+        code = error.get("errorCode") if error is not None else None
+        if code and code not in operator.errors:
+            report.warning(event, "unknown-error-code", f"{operator.id} never raises {code}")
+
+
+# ---- user tasks
+
+
+def _check_user_task(
+    node: Node, process: Node, files: Collection[str], groups: Collection[str], report: Report
+) -> None:
+    items = {item.get("name"): item for item in node.iter(SPIFF + "property") if item.get("value") is not None}
+    given = {name: item.get("value").strip() for name, item in items.items() if name}
+    for name in sorted(set(given) - _PROPERTIES):
+        report.warning(items[name], "unknown-property", f"the property {name} is not known and has no effect")
+    for name in _EXPRESSIONS:
+        if given.get(name):
+            check_expression(items[name], given[name], report)
+    form = given.get("formJsonSchemaFilename", "")
+    if not form:
+        report.warning(node, "no-form", "the task has no form: it can only be confirmed")
+    elif form not in files and f"forms/{form}" not in files:
+        report.error(items["formJsonSchemaFilename"], "missing-form", f"there is no form {form}")
+    if given.get("signature", "") not in ("", "required", "true", "false"):
+        report.error(items["signature"], "property", "signature is “required” or left out")
+    if given.get("priority") and not given["priority"].removeprefix("-").isdecimal():
+        report.error(items["priority"], "property", "priority is a whole number")
+    if given.get("dueIn"):
+        try:
+            split_duration(given["dueIn"])
+        except Refusal:
+            report.error(items["dueIn"], "property", "dueIn is an ISO 8601 duration like P1D or PT12H")
+    if not node.get("name"):
+        report.warning(node, "no-label", "a task without label cannot be found in the inbox")
+    _check_candidates(node, process, given, groups, report)
+
+
+def _check_candidates(
+    node: Node, process: Node, given: Mapping[str, str], groups: Collection[str], report: Report
+) -> None:
+    if given.get("assignee") or given.get("candidateUsers"):
+        return
+    lane = lane_of(node, process)
+    group = given.get("candidateGroup") or ((lane.get("id") or "").removeprefix("lane_") if lane is not None else "")
+    if not group:
+        report.warning(node, "no-candidate", "no lane, group or person: nobody will find this task")
+    elif groups and group not in groups:
+        report.warning(node, "unknown-group", f"there is no group {group}: nobody will find this task")

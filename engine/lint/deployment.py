@@ -1,0 +1,172 @@
+"""All files of one deployment, linted together: a diagram names forms, decisions and processes of other files."""
+
+import json
+import re
+from collections.abc import Mapping
+
+from engine import forms
+from engine.errors import DefinitionError, Problem
+from engine.lint.activities import check_activities
+from engine.lint.events import check_events
+from engine.lint.language import check_collaboration, check_expressions, check_extensions
+from engine.lint.report import BPMN, NODES, Report, kind
+from engine.lint.structure import calls, check_identifiers, check_process, decision_of
+from engine.lint.xml import Node, read_xml
+from engine.spiff import dmn
+
+MAX_FILES = 200
+_NAME = re.compile(r"(?:[^\W_][\w .()-]{0,80}/){0,3}[^\W_][\w .()-]{0,80}\.(?:bpmn|dmn|form|json)")
+_DMN = re.compile(r"\{https?://www\.omg\.org/spec/DMN/\d{8}/(?:MODEL/|dmn\.xsd)\}definitions")
+
+
+class Deployment:
+    """Reads every file once; `problems` then looks at each with the others in sight."""
+
+    def __init__(
+        self, files: Mapping[str, str | bytes], known_processes: frozenset[str], groups: frozenset[str]
+    ) -> None:
+        self.files = files
+        self.known_processes = known_processes
+        self.groups = groups
+        self.found: list[Problem] = []
+        self.diagrams: dict[str, Node] = {}
+        self.processes: dict[str, tuple[str, Node]] = {}
+        self.decisions: dict[str, str] = {}
+
+    def problems(self) -> list[Problem]:
+        if len(self.files) > MAX_FILES:
+            return [Problem("", 1, "", "file-count", f"a deployment has at most {MAX_FILES} files")]
+        for file in sorted(self.files):
+            if not _NAME.fullmatch(file):
+                self._add(file, "file-name", "a file name is plain letters and ends in .bpmn, .dmn, .form or .json")
+            else:
+                self._read(file, self.files[file])
+        for file, root in self.diagrams.items():
+            report = Report(file)
+            self._check_diagram(root, report)
+            self.found += report.problems
+        return sorted(set(self.found))
+
+    def _add(self, file: str, rule: str, message: str, line: int = 1) -> None:
+        self.found.append(Problem(file, line, "", rule, message))
+
+    def _read(self, file: str, content: str | bytes) -> None:
+        try:
+            if file.endswith((".bpmn", ".dmn")):
+                root = read_xml(content, file)
+                self._read_decisions(file, root) if file.endswith(".dmn") else self._read_diagram(file, root)
+                return
+        except DefinitionError as error:
+            self.found += error.problems
+            return
+        try:
+            text = content if isinstance(content, str) else content.decode("utf-8")
+        except UnicodeDecodeError:
+            self._add(file, "not-utf8", "the file is not UTF-8")
+            return
+        if file.endswith(".form"):
+            self.found += forms.problems(text, file)
+        else:
+            self._read_catalogue(file, text)
+
+    def _read_diagram(self, file: str, root: Node) -> None:
+        if root.tag != BPMN + "definitions":
+            self._add(file, "not-bpmn", "the document is not BPMN 2.0", root.sourceline or 1)
+            return
+        self.diagrams[file] = root
+        for process in root.findall(BPMN + "process"):
+            name = process.get("id") or ""
+            if name in self.processes and self.processes[name][0] != file:
+                message = f"the process {name} is defined in {self.processes[name][0]} too"
+                self.found.append(Problem(file, process.sourceline or 1, name, "duplicate-process", message))
+            else:
+                self.processes[name] = (file, process)
+
+    def _read_decisions(self, file: str, root: Node) -> None:
+        if not _DMN.fullmatch(root.tag):
+            self._add(file, "not-dmn", "the document is not DMN 1.2 or later", root.sourceline or 1)
+            return
+        tables, problems = dmn.parse(root, file)
+        self.found += [Problem(p.file, max(1, p.line), p.element, p.rule, p.message, p.severity) for p in problems]
+        if not tables and not problems:
+            self._add(file, "no-decision-table", "the file holds no decision")
+        for name in tables:
+            if name in self.decisions:
+                self._add(file, "duplicate-decision", f"the decision {name} is defined in {self.decisions[name]} too")
+            self.decisions[name] = file
+
+    def _read_catalogue(self, file: str, text: str) -> None:
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            self._add(file, "translation", f"not JSON: {str(error)[:80]}", getattr(error, "lineno", 1))
+            return
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            self._add(file, "translation", 'a catalogue is an object of texts: {"中文": "English"}')
+
+    def _check_diagram(self, root: Node, report: Report) -> None:
+        check_identifiers(root, report)
+        check_extensions(root, report)
+        check_collaboration(root, report)
+        ids = {node.get("id"): node for node in root.iter(f"{BPMN}*") if node.get("id")}
+        runnable = [process for process in root.findall(BPMN + "process") if process.get("isExecutable") == "true"]
+        if not runnable:
+            report.error(root, "not-executable", 'no process has isExecutable="true"')
+        for process in runnable[1:]:
+            report.error(process, "several-processes", "a file holds one executable process")
+        for process in runnable:
+            if not process.get("id"):
+                report.error(process, "no-id", "the process has no id")
+            check_process(process, report)
+            check_events(process, ids, report)
+            check_expressions(process, report)
+            check_activities(process, ids, self.files.keys(), self.groups, report)
+            self._check_calls(process, report)
+            self._check_decisions(process, report)
+        _check_layout(root, ids, report)
+
+    def _check_calls(self, process: Node, report: Report) -> None:
+        for node in process.iter(BPMN + "callActivity"):
+            called = node.get("calledElement") or ""
+            if called not in self.processes and called not in self.known_processes:
+                report.error(node, "missing-process", f"the called process “{called}” is not in the deployment")
+            elif process.get("id") in self._called_from(called):
+                report.error(node, "recursive-call", f"{called} leads back to this process: it would never end")
+
+    def _called_from(self, process: str) -> set[str]:
+        """The process and all that it calls, directly or not."""
+        found: set[str] = set()
+        pending = [process]
+        while pending:
+            name = pending.pop()
+            if name not in found:
+                found.add(name)
+                if name in self.processes:
+                    pending += calls(self.processes[name][1])
+        return found
+
+    def _check_decisions(self, process: Node, report: Report) -> None:
+        for node in process.iter(BPMN + "businessRuleTask"):
+            decision = decision_of(node)
+            if not decision:
+                report.error(node, "no-decision", "a business rule task names its decision")
+            elif decision not in self.decisions:
+                report.error(node, "missing-decision", f"there is no decision {decision} in the deployment")
+
+
+def _check_layout(root: Node, ids: Mapping[str, Node], report: Report) -> None:
+    """A diagram that has a picture should have all of it: what has no shape cannot be seen or followed."""
+    drawn = {node.get("bpmnElement"): node for node in root.iter("{http://www.omg.org/spec/BPMN/20100524/DI}*")}
+    if not drawn:
+        return
+    for name, node in drawn.items():
+        if name and name not in ids:
+            report.warning(node, "layout", f"the picture shows {name}, which does not exist")
+    for process in root.findall(BPMN + "process"):
+        for name, node in ids.items():
+            if node.get("id") not in drawn and _is_drawable(node) and process in node.iterancestors():
+                report.warning(node, "layout", f"{name} has no place in the picture")
+
+
+def _is_drawable(node: Node) -> bool:
+    return kind(node) in NODES or kind(node) == "sequenceFlow"

@@ -1,0 +1,92 @@
+"""Expressions and scripts inside a diagram, and what other engines' tools leave in one."""
+
+import re
+from typing import Literal
+
+from engine import expressions
+from engine.lint.report import BPMN, SPIFF, Report, is_variable, kind, namespace
+from engine.lint.xml import Node
+
+_EXECUTION = re.compile(
+    r"http://(camunda\.org/schema/(zeebe/)?1\.0(/bpmn)?|activiti\.org/bpmn|flowable\.org/(bpmn|design)"
+    r"|www\.jboss\.org/drools)"
+)
+_OWN = frozenset(
+    {
+        "",
+        "http://www.omg.org/spec/BPMN/20100524/MODEL",
+        "http://www.omg.org/spec/BPMN/20100524/DI",
+        "http://www.omg.org/spec/DD/20100524/DC",
+        "http://www.omg.org/spec/DD/20100524/DI",
+        "http://www.w3.org/2001/XMLSchema-instance",
+        "http://www.w3.org/XML/1998/namespace",
+        SPIFF.strip("{}"),
+    }
+)
+_EXTENSIONS = frozenset({
+    "preScript", "postScript", "instructionsForEndUser", "calledDecisionId", "variableName", "messageVariable",
+    "messagePayload", "payloadExpression", "properties", "property", "serviceTaskOperator", "parameters",
+    "parameter", "retry",
+})  # fmt: skip
+_EVALUATED = frozenset(
+    {"conditionExpression", "completionCondition", "loopCondition", "loopCardinality", "loopDataInputRef"}
+)
+_OTHER_LANGUAGE = re.compile(r"\s*(?:[$#]\{|=(?!=))")
+
+
+def check_expression(node: Node, text: str, report: Report, mode: Literal["eval", "exec"] = "eval") -> None:
+    """`text`, found at `node`, must be in the language of docs/expressions.md."""
+    if not text.strip():
+        report.error(node, "empty-expression", "the expression is empty")
+    elif _OTHER_LANGUAGE.match(text):
+        report.error(node, "foreign-expression", f"“{text.strip()[:40]}” is in the language of another engine")
+    else:
+        for _line, _column, message in expressions.check(text, mode):
+            report.error(node, "expression", f"“{_short(text)}”: {message}")
+
+
+def _short(text: str) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= 60 else f"{words[:59]}…"
+
+
+def check_expressions(process: Node, report: Report) -> None:
+    """Everything that is evaluated, wherever it stands in the process."""
+    for node in process.iter():
+        name, text = kind(node), node.text or ""
+        if name in _EVALUATED:
+            check_expression(node, text, report)
+        elif name == "loopDataOutputRef" and not is_variable(text.strip()):
+            report.error(node, "variable-name", f"“{text.strip()[:60]}” is not a variable name")
+        elif name in ("inputDataItem", "outputDataItem") and not is_variable(node.get("id") or node.get("name") or ""):
+            report.error(node, "variable-name", "the item needs a variable name as its id")
+        elif name == "script" or node.tag in (SPIFF + "preScript", SPIFF + "postScript"):
+            if text.strip():
+                check_expression(node, text, report, "exec")
+        elif node.tag in (SPIFF + "messagePayload", SPIFF + "payloadExpression"):
+            check_expression(node, text, report)
+
+
+def check_collaboration(root: Node, report: Report) -> None:
+    """Correlations stand outside the processes."""
+    for node in root.iter(BPMN + "messagePath", BPMN + "dataPath"):
+        check_expression(node, node.text or "", report)
+
+
+def check_extensions(root: Node, report: Report) -> None:
+    """What another engine would execute is an error: here it would be ignored. Its colours are harmless."""
+    seen: set[str] = set()
+    for node in root.iter():
+        if not isinstance(node.tag, str):
+            continue
+        for name in (node.tag, *node.attrib):
+            where = namespace(name)
+            local = name.rpartition("}")[2]
+            if _EXECUTION.fullmatch(where):
+                report.error(node, "foreign-extension", f"{local} is for another engine and would be ignored")
+                break
+            if where not in _OWN and where not in seen:
+                seen.add(where)
+                report.warning(node, "unknown-extension", f"{local} ({where[:80]}) is ignored")
+        if node.tag.startswith(SPIFF) and node.tag.removeprefix(SPIFF) not in _EXTENSIONS:
+            report.warning(node, "unknown-extension", f"spiffworkflow:{node.tag.removeprefix(SPIFF)} is ignored")

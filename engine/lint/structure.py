@@ -1,0 +1,213 @@
+"""The graph: ids, scopes, sequence flows, what is reachable. BPMN 2.0, chapters 8.4.13, 10.3, 10.6."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from engine.lint.report import ACTIVITIES, BPMN, GATEWAYS, NODES, SCOPES, Report, is_handler, kind, text_of
+from engine.lint.xml import Node
+
+_SILENT = frozenset({
+    "sequenceFlow", "laneSet", "documentation", "extensionElements", "dataObject", "dataObjectReference",
+    "dataStoreReference", "property", "ioSpecification", "textAnnotation", "association", "group", "incoming",
+    "outgoing", "monitoring", "auditing", "category", "multiInstanceLoopCharacteristics",
+    "standardLoopCharacteristics", "dataInputAssociation", "dataOutputAssociation", "correlationSubscription",
+    "supportedInterfaceRef",
+})  # fmt: skip
+_RESERVED = re.compile(
+    r".*(__split|__body|__event|__start|__end|__pre|__post|\.BoundaryEvent(Split|Join)|\.EndJoin| \[child\])"
+    r"|Start|End|StartEvent(Split|Join)"
+)
+_ID = re.compile(r"[^\W\d][\w.-]{0,99}")
+
+
+def check_identifiers(root: Node, report: Report) -> None:
+    counts = Counter(node.get("id") for node in root.iter(f"{BPMN}*") if node.get("id"))
+    for node in root.iter(f"{BPMN}*"):
+        name = node.get("id")
+        if name is None:
+            continue
+        if counts[name] > 1:
+            report.error(node, "duplicate-id", f"{counts[name]} elements have the id {name}")
+        if not _ID.fullmatch(name):
+            report.error(node, "bad-id", "an id is letters, digits, underscore, point and hyphen, at most 100")
+
+
+def check_process(process: Node, report: Report) -> None:
+    for scope in process.iter(*(BPMN + name for name in sorted(SCOPES))):
+        _check_scope(scope, report)
+    _check_lanes(process, report)
+
+
+def _check_scope(scope: Node, report: Report) -> None:
+    nodes: dict[str, Node] = {}
+    for child in scope:
+        name = kind(child)
+        if name in NODES:
+            if not child.get("id"):
+                report.error(child, "no-id", f"a {name} has no id")
+            elif _RESERVED.fullmatch(child.get("id")):
+                report.error(child, "reserved-id", f"the id {child.get('id')} is used by the engine itself")
+        elif name == "task":
+            report.error(child, "abstract-task", "say what kind of task this is: user, script, service, …")
+        elif name and name not in _SILENT:
+            report.error(child, "unsupported", f"{name} is not supported")
+        else:
+            continue
+        nodes[child.get("id") or ""] = child
+    _check_ends(scope, nodes, report)
+    flows: dict[str, list[Node]] = {}
+    for flow in scope.findall(BPMN + "sequenceFlow"):
+        flows.setdefault(flow.get("sourceRef") or "", []).append(flow)
+        for end in ("sourceRef", "targetRef"):
+            if flow.get(end) not in nodes:
+                message = f"{end} {flow.get(end)} is not in the same process or sub-process"
+                report.error(flow, "dangling-flow", message)
+    _check_links(nodes, report)
+    _check_reachable(nodes, flows, report)
+    for identity, node in nodes.items():
+        _check_leaving(node, flows.get(identity, []), nodes, report)
+
+
+def _check_ends(scope: Node, nodes: Mapping[str, Node], report: Report) -> None:
+    starts = sum(kind(node) == "startEvent" for node in nodes.values())
+    handlers = any(is_handler(node) for node in nodes.values())
+    only_one = kind(scope) != "process" or handlers
+    if starts < 1 or (only_one and starts != 1):
+        wanted = "exactly one is needed" if only_one else "at least one is needed"
+        report.error(scope, "start-event", f"there are {starts} start events; {wanted}")
+    if not any(kind(node) == "endEvent" for node in nodes.values()):
+        report.error(scope, "end-event", "there is no end event")
+
+
+def _link_name(node: Node) -> str | None:
+    link = node.find(BPMN + "linkEventDefinition")
+    return None if link is None else link.get("name") or node.get("name") or ""
+
+
+def _links(nodes: Mapping[str, Node]) -> dict[str, tuple[list[str], list[str]]]:
+    """The throwing and the catching events of every link name."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for identity, node in nodes.items():
+        name = _link_name(node)
+        if name is not None:
+            throws, catches = found.setdefault(name, ([], []))
+            (throws if kind(node) == "intermediateThrowEvent" else catches).append(identity)
+    return found
+
+
+def _check_links(nodes: Mapping[str, Node], report: Report) -> None:
+    for name, (throws, catches) in _links(nodes).items():
+        if not name or not throws or len(catches) != 1:
+            for identity in throws + catches:
+                message = f"the link “{name}” needs a name, at least one throwing and exactly one catching event"
+                report.error(nodes[identity], "link", message)
+
+
+def _check_reachable(nodes: Mapping[str, Node], flows: Mapping[str, Sequence[Node]], report: Report) -> None:
+    """The library does not even parse what no path leads to, and waits for ever where no path leads on."""
+    follow = {name: [flow.get("targetRef") or "" for flow in flows.get(name, [])] for name in nodes}
+    for name, node in nodes.items():
+        if node.get("attachedToRef") in follow:
+            follow[node.get("attachedToRef")].append(name)
+    for throws, catches in _links(nodes).values():
+        for name in throws:
+            follow[name] += catches
+    pending = [name for name, node in nodes.items() if kind(node) == "startEvent" or is_handler(node)]
+    seen: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name in nodes and name not in seen:
+            seen.add(name)
+            pending += follow[name]
+    for name, node in nodes.items():
+        goes_on = flows.get(name) or (_link_name(node) is not None and kind(node) == "intermediateThrowEvent")
+        if name not in seen:
+            report.error(node, "unreachable", "no path from a start event leads here")
+        elif not goes_on and kind(node) != "endEvent" and not is_handler(node):
+            report.error(node, "dead-end", "no flow leads on from here")
+
+
+def _check_leaving(node: Node, flows: Sequence[Node], nodes: Mapping[str, Node], report: Report) -> None:
+    name, default = kind(node), node.get("default")
+    decides = name in ("exclusiveGateway", "inclusiveGateway")
+    if name == "endEvent" and flows:
+        report.error(node, "end-event", "no flow leads on from an end event")
+    if default and default not in [flow.get("id") for flow in flows]:
+        report.error(node, "default-flow", f"the default flow {default} does not leave this element")
+    for flow in flows:
+        condition = flow.find(BPMN + "conditionExpression")
+        is_default = bool(default) and flow.get("id") == default
+        if condition is not None and not (condition.text or "").strip():
+            report.error(flow, "empty-condition", "the condition is empty")
+        if condition is not None and (is_default or not (decides or name in ACTIVITIES)):
+            report.error(flow, "ignored-condition", f"a condition on this flow of a {name} is never read")
+        if condition is None and decides and len(flows) > 1 and not is_default:
+            report.error(flow, "no-condition", "a flow without condition must be the default flow")
+        if flow.get("targetRef") in nodes and kind(nodes[flow.get("targetRef")]) in ("startEvent", "boundaryEvent"):
+            report.error(flow, "dangling-flow", "no flow leads into a start event or boundary event")
+        if flow.get("targetRef") in nodes and is_handler(nodes[flow.get("targetRef")]):
+            report.error(flow, "event-sub-process", "no flow leads into an event sub-process")
+    if is_handler(node) and flows:
+        report.error(node, "event-sub-process", "no flow leads on from an event sub-process")
+    if decides and len(flows) > 1 and not default:
+        report.error(node, "no-default-flow", "without a default flow the process stops when no condition holds")
+    for target, count in Counter(flow.get("targetRef") for flow in flows).items():
+        joins = target in nodes and kind(nodes[target]) in GATEWAYS
+        if count > 1 and (joins or decides):
+            report.error(
+                node, "double-flow", f"{count} flows lead from here to {target}: a join cannot tell them apart"
+            )
+    if name == "eventBasedGateway":
+        _check_event_gateway(node, flows, nodes, report)
+
+
+def _check_event_gateway(node: Node, flows: Sequence[Node], nodes: Mapping[str, Node], report: Report) -> None:
+    targets = [nodes[flow.get("targetRef")] for flow in flows if flow.get("targetRef") in nodes]
+    if any(kind(target) not in ("intermediateCatchEvent", "receiveTask") for target in targets):
+        report.error(node, "event-gateway", "an event-based gateway leads to catching events or receive tasks only")
+    if sum(target.find(BPMN + "timerEventDefinition") is not None for target in targets) > 1:
+        report.error(node, "event-gateway", "an event-based gateway waits for one timer at most")
+    if len(targets) < 2:
+        report.error(node, "event-gateway", "an event-based gateway chooses between at least two events")
+
+
+def _check_lanes(process: Node, report: Report) -> None:
+    nodes = {node.get("id"): node for node in process.iter(f"{BPMN}*") if kind(node) in NODES | {"task"}}
+    owners: dict[str, str] = {}
+    for lane in process.iter(BPMN + "lane"):
+        for reference in lane.findall(BPMN + "flowNodeRef"):
+            name = (reference.text or "").strip()
+            if name not in nodes:
+                report.error(reference, "dangling-reference", f"the lane names {name}, which does not exist")
+            elif name in owners and lane.find(f"{BPMN}childLaneSet") is None and not _inside(lane, owners[name]):
+                report.error(reference, "two-lanes", f"{name} is in the lanes {owners[name]} and {lane.get('id')}")
+            else:
+                owners[name] = lane.get("id") or ""
+
+
+def _inside(lane: Node, outer: str) -> bool:
+    return any(around.get("id") == outer for around in lane.iterancestors(BPMN + "lane"))
+
+
+def lane_of(node: Node, process: Node) -> Node | None:
+    """The innermost lane that holds `node` or a sub-process around it."""
+    for around in (node, *node.iterancestors()):
+        found = None
+        for lane in process.iter(BPMN + "lane"):
+            if around.get("id") in [(item.text or "").strip() for item in lane.findall(BPMN + "flowNodeRef")]:
+                found = lane
+        if found is not None:
+            return found
+    return None
+
+
+def calls(process: Node) -> Iterator[str]:
+    """The processes that a process calls."""
+    for activity in process.iter(BPMN + "callActivity"):
+        if activity.get("calledElement"):
+            yield activity.get("calledElement")
+
+
+def decision_of(node: Node) -> str:
+    return text_of(node, f"{BPMN}extensionElements/{{*}}calledDecisionId")

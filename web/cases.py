@@ -3,7 +3,8 @@
 from itertools import groupby
 from typing import Any
 
-from flask import Blueprint, Response, current_app, render_template, request, send_file, url_for
+import orjson
+from flask import Blueprint, Flask, Response, current_app, render_template, request, send_file, url_for
 from flask_babel import gettext as _
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,7 +14,7 @@ from device.models import ArchiveEntry, Case, EvidenceItem, Grant
 from engine import clock, tasks
 from engine.errors import N_, NotAllowedError, NotFoundError
 from engine.models import Instance, Task, User
-from web import coverage, diagrams, forms_html, people, progress
+from web import coverage, diagrams, forms_html, people, progress, sources
 from web.auth import person
 from web.edge import reading, settings, transaction
 from web.i18n import local
@@ -110,13 +111,13 @@ def overview(case_id: int) -> Any:
     return page(
         case_id,
         "overview",
-        answers=forms_html.answers(session, instance, "application.form", application),
+        answers=sheet(session, instance, "application.form", application),
         decisions=decisions(session, instance),
         timeline=coverage.timeline(
             instance.data.get("coverage") or {},
             application.get("start_at", ""),
             application.get("end_at", ""),
-            acquired=acquired(instance.data),
+            acquired=acquired(_items(session, case)),
         ),
         jobs=progress.under_way(session, instance),
         archived=session.scalar(select(ArchiveEntry).where(ArchiveEntry.case_id == case.id)),
@@ -260,36 +261,86 @@ def document(case_id: int, form: str) -> Response:
 # ---- what a page shows ----------------------------------------------------------------------------------------------
 
 
+def sheet(session: Session, instance: Instance, form: str, data: dict[str, Any]) -> list[Any]:
+    """A submitted form as sections of labels and values, in the reader's language; personal data masked."""
+    found = definitions.form(session, instance.definition_id, form)
+    names = diagrams.labels(session, instance.definition_id)
+    return forms_html.sheet(found, data, sources.for_form(session, found), names)
+
+
 def _items(session: Session, case: Case) -> list[EvidenceItem]:
     wanted = select(EvidenceItem).where(EvidenceItem.case_id == case.id, EvidenceItem.discarded_at.is_(None))
     return list(session.scalars(wanted.order_by(EvidenceItem.id)))
 
 
-def acquired(data: dict[str, Any]) -> dict[str, list[list[str]]]:
+def acquired(items: list[EvidenceItem]) -> dict[str, list[list[str]]]:
     """What was truly retrieved, per camera, for the timeline."""
     found: dict[str, list[list[str]]] = {}
-    for one in data.get("acquisitions") or []:
-        report = one.get("report") or {}
-        if report.get("first_frame") and report.get("last_frame"):
-            found[one["camera"]] = [[report["first_frame"], report["last_frame"]]]
+    for item in items:
+        report = item.facts.get("report") or {}
+        if item.kind == "master" and report.get("first_frame") and report.get("last_frame"):
+            found[item.camera] = [[report["first_frame"], report["last_frame"]]]
     return found
 
 
 def decisions(session: Session, instance: Instance) -> list[dict[str, Any]]:
-    """The finished user tasks with what was decided, in order, with their signatures."""
+    """Every finished user task in order, all rounds: who decided what, why, and the signature. The history says so."""
+    known = {str(task.id): task for task in tasks.of_instance(session, instance.id)}
     found = []
-    for task in tasks.of_instance(session, instance.id):
-        if task.state != "completed":
+    for event in history.events(session, instance.id):
+        if event.kind != "submit":
             continue
-        value = (task.data or {}).get(task.variable) if task.variable else task.data
-        answer = value if isinstance(value, dict) else {}
+        payload = orjson.loads(event.payload)
+        task = known[payload["task"]]
+        answer = payload["data"].get(task.variable) if task.variable else payload["data"]
+        answer = answer if isinstance(answer, dict) else {}
         found.append(
             {
                 "task": task,
+                "by": event.actor,
+                "at": event.at,
                 "decision": answer.get("decision", ""),
-                "comment": answer.get("comment", ""),
-                "signature": tasks.signature(session, task.id),
+                "comment": answer.get("comment") or answer.get("remark") or "",
+                "signature": tasks.signature(session, task.id) if task.signature else None,
             }
         )
-    people.remember([one["task"].completed_by for one in found])
+    people.remember([one["by"] for one in found])
     return found
+
+
+DECISIONS = {
+    "approve": N_("Approved"),
+    "refuse": N_("Refused"),
+    "send_back": N_("Sent back"),
+    "abstain": N_("Abstained"),
+    "accept": N_("Accepted"),
+    "withdraw": N_("Withdrawn"),
+    "ready": N_("Ready"),
+    "recheck": N_("Check again"),
+    "ok": N_("In order"),
+    "retry": N_("Try again"),
+    "skip": N_("Skipped"),
+    "give_up": N_("Given up"),
+}
+
+CUSTODY = {
+    "opened": N_("opened the case"),
+    "acquired": N_("retrieved from the recorder"),
+    "checked": N_("checked for damage"),
+    "derived": N_("made a viewing copy"),
+    "copied": N_("copied to a store and read back"),
+    "granted": N_("granted access"),
+    "revoked": N_("revoked access"),
+    "viewed": N_("viewed"),
+    "downloaded": N_("downloaded"),
+    "discarded": N_("discarded working copies"),
+    "archived": N_("archived"),
+    "closed": N_("closed the case"),
+}
+
+
+def install(app: Flask) -> None:
+    app.jinja_env.globals.update(
+        decision_word=lambda key: _(DECISIONS[key]) if key in DECISIONS else key,
+        custody_word=lambda key: _(CUSTODY[key]) if key in CUSTODY else key,
+    )

@@ -20,7 +20,16 @@ from sqlalchemy.orm import Session
 
 from engine import clock, history, instances, operators, payloads, projections, wakeup
 from engine.db import Database
-from engine.errors import N_, BpmnError, ConflictError, DiaoquError, JobCancelledError, NotAllowedError, NotFoundError
+from engine.errors import (
+    N_,
+    BpmnError,
+    ConflictError,
+    DiaoquError,
+    InvalidFormError,
+    JobCancelledError,
+    NotAllowedError,
+    NotFoundError,
+)
 from engine.models import Instance, Job
 from engine.spiff import RefusedInputError
 
@@ -205,9 +214,12 @@ def _locked(session: Session, job_id: UUID) -> Job:
 
 def describe(error: Exception) -> str:
     """An error in one line, without the stack."""
-    known = isinstance(error, DiaoquError | BpmnError)
-    text = str(error) if known else f"{type(error).__name__}: {error}"
-    return text.encode(errors="replace").decode().replace("\x00", "")[:ERROR_LENGTH]
+    if isinstance(error, InvalidFormError):
+        found = "; ".join(f"{path}: {problem}" for path, problem in error.fields.items())
+    else:
+        known = isinstance(error, DiaoquError | BpmnError)
+        found = str(error) if known else f"{type(error).__name__}: {error}"
+    return found.encode(errors="replace").decode().replace("\x00", "")[:ERROR_LENGTH]
 
 
 def lease_clock(session: Session) -> datetime:

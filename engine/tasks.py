@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Text, and_, or_, select, type_coerce
 from sqlalchemy.orm import Session, joinedload
 
 from engine import clock, definitions, identity, instances, payloads
@@ -34,7 +34,8 @@ def inbox(session: Session, user: User, *, at: datetime) -> list[Task]:
     authority = identity.authority(session, user, at)
     people = sorted(authority.usernames)
     groups = sorted(set().union(*authority.groups.values()))
-    named = [Task.candidate_users.contains(orjson.dumps(name).decode(), autoescape=True) for name in people]
+    listed = type_coerce(Task.candidate_users, Text)
+    named = [listed.contains(orjson.dumps(name).decode(), autoescape=True) for name in people]
     mine = or_(
         Task.claimed_by == user.username,
         and_(

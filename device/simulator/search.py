@@ -1,5 +1,6 @@
 """The search service of ONVIF Profile G: which recordings there are, and the events that tell their gaps."""
 
+import re
 from datetime import datetime, timedelta
 
 from lxml import etree
@@ -10,6 +11,7 @@ from device.simulator.search_sessions import PAGE, TooManySearchesError, Unknown
 from device.simulator.soap import Call, SoapFaultError, element, operation, written
 from device.simulator.timeline import instant, microseconds
 
+_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _TOPIC = "tns1:RecordingHistory/Track/State"
 _DIALECT = "http://www.onvif.org/ver10/tev/topicExpression/ConcreteSet"
 
@@ -36,12 +38,12 @@ def _page(call: Call, kind: str) -> etree._Element:
 
 
 def _duration(text: str) -> timedelta:
-    """The xs:duration of a keep-alive: seconds and minutes are all that makes sense for one."""
-    number = text.removeprefix("PT")[:-1]
-    try:
-        return timedelta(minutes=float(number)) if text.endswith("M") else timedelta(seconds=float(number))
-    except (ValueError, OverflowError) as error:
-        raise SoapFaultError("KeepAliveTime is not a duration", "ter:InvalidArgVal") from error
+    """The xs:duration of a keep-alive; years and months are no lengths of time."""
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise SoapFaultError("KeepAliveTime is not a duration", "ter:InvalidArgVal")
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return timedelta(days=min(days, 1), hours=min(hours, 24), minutes=min(minutes, 60), seconds=min(seconds, 3600))
 
 
 def _wanted(call: Call) -> dict[str, Recording]:
@@ -104,14 +106,15 @@ def find_events(call: Call) -> etree._Element:
 
 def _events(call: Call, start: datetime, end: datetime, *, with_state: bool) -> list[etree._Element]:
     first, last = sorted((microseconds(start), microseconds(end)))
+    now = microseconds(call.recorder.now())
     found: list[tuple[int, bool, bool, str, str]] = []
     for token, recording in _wanted(call).items():
         timeline = recording.timeline
-        earliest, latest = timeline.earliest(), timeline.latest()
+        earliest = timeline.earliest()
         changes = [(earliest, True)] if first <= earliest <= last else []
-        for begins, ends in timeline.missing(max(first, earliest), min(last, latest), clipped=False):
+        for begins, ends in timeline.missing(max(first, earliest), min(last, now), clipped=False):
             changes += [(begins, False)] if begins >= first else []
-            changes += [(ends, True)] if ends <= last else []
+            changes += [(ends, True)] if ends <= min(last, now) else []
         for track in recording.tracks:
             if with_state:
                 found.append((microseconds(start), timeline.continues(microseconds(start)), True, token, track))

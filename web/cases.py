@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from device import access, documents, evidence
 from device.models import ArchiveEntry, Case, EvidenceItem, Grant
-from engine import clock, tasks
+from engine import clock, definitions, history, tasks
 from engine.errors import N_, NotAllowedError, NotFoundError
 from engine.models import Instance, Task, User
 from web import coverage, diagrams, forms_html, people, progress, sources
@@ -117,7 +117,7 @@ def overview(case_id: int) -> Any:
             instance.data.get("coverage") or {},
             application.get("start_at", ""),
             application.get("end_at", ""),
-            acquired=acquired(_items(session, case)),
+            acquired=acquired(evidence.items_of(session, case)),
         ),
         jobs=progress.under_way(session, instance),
         archived=session.scalar(select(ArchiveEntry).where(ArchiveEntry.case_id == case.id)),
@@ -136,7 +136,7 @@ def footage(case_id: int) -> Any:
     """Each camera's master with its facts, and the viewing copy in a player for whoever may see it (P3)."""
     session = reading()
     case, instance = visible_case(session, case_id, person())
-    items = _items(session, case)
+    items = evidence.items_of(session, case)
     masters = [item for item in items if item.kind == "master"]
     viewing = {item.master_id: item for item in items if item.kind == "viewing_copy"}
     return page(
@@ -232,17 +232,17 @@ def media(case_id: int, item_id: int) -> Response:
     if (begins or download) and request.method == "GET":
         with transaction() as writing:
             watched = writing.get_one(Case, case.id)
-            access.view(writing, watched, person(), item=str(item.id), origin=request.remote_addr or "")
+            access.view(writing, watched, person(), item=item.path, origin=request.remote_addr or "")
             if download:
                 access.record(
                     writing,
                     watched,
                     "downloaded",
                     person().username,
-                    item=str(item.id),
+                    item=item.path,
                     origin=request.remote_addr or "",
                 )
-    path = evidence.item_path(settings(), case, item)
+    path = evidence.locate(session, settings(), item)
     return send_file(path, mimetype=item.media_type, conditional=True, as_attachment=download, download_name=path.name)
 
 
@@ -266,11 +266,6 @@ def sheet(session: Session, instance: Instance, form: str, data: dict[str, Any])
     found = definitions.form(session, instance.definition_id, form)
     names = diagrams.labels(session, instance.definition_id)
     return forms_html.sheet(found, data, sources.for_form(session, found), names)
-
-
-def _items(session: Session, case: Case) -> list[EvidenceItem]:
-    wanted = select(EvidenceItem).where(EvidenceItem.case_id == case.id, EvidenceItem.discarded_at.is_(None))
-    return list(session.scalars(wanted.order_by(EvidenceItem.id)))
 
 
 def acquired(items: list[EvidenceItem]) -> dict[str, list[list[str]]]:

@@ -140,7 +140,7 @@ def operator(
         parameters = []
         hints = typing.get_type_hints(function)
         for parameter in list(inspect.signature(function).parameters.values())[1:]:
-            annotation = hints[parameter.name]
+            annotation = _without_none(hints[parameter.name])
             base = typing.get_origin(annotation) or annotation
             if base not in JSON_TYPES:
                 raise ValueError(f"{id}: parameter {parameter.name} has no JSON type")
@@ -152,6 +152,13 @@ def operator(
         return function
 
     return register
+
+
+def _without_none(annotation: Any) -> Any:
+    """`dict | None` is how an optional parameter is annotated; a diagram passes the dict or leaves it out."""
+    arguments = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
+    optional = type(None) in typing.get_args(annotation) and len(arguments) == 1
+    return arguments[0] if optional else annotation
 
 
 def get(operator_id: str) -> Operator:

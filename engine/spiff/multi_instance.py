@@ -42,7 +42,7 @@ class MultiInstance:
     def _update_hook(self, my_task: Task) -> bool | None:
         BpmnTaskSpec._update_hook(self, my_task)
         items = self._items(my_task)
-        my_task.internal_data.update(merged=[], collected=[], total=len(items), remaining=items)
+        my_task.internal_data.update(merged=[], collected=[], total=len(items), remaining=list(items))
         in_place = self.data_output is not None and self._input_name() == self.data_output.bpmn_id
         my_task.internal_data["keyed"] = in_place or bool(items and isinstance(items[0][0], str))
         for reference in (self.input_item, self.output_item):

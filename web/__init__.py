@@ -1,1 +1,63 @@
-"""Thin Flask UI, REST API and command line."""
+"""Thin Flask UI, REST API and command line.
+
+`create_app` wires the parts; a page belongs to the blueprint of its desk, a rule to the engine or the device.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Blueprint, Flask, redirect, url_for
+
+from engine.db import Database
+from engine.settings import Settings
+from web import (
+    api,
+    auth,
+    brief,
+    bundles,
+    diagrams,
+    edge,
+    errors,
+    i18n,
+    menu,
+    notices,
+    people,
+    progress,
+    requests,
+    security,
+    tasks,
+)
+
+BLUEPRINTS: Sequence[Blueprint] = (
+    api.blueprint,
+    auth.blueprint,
+    tasks.blueprint,
+    requests.blueprint,
+    notices.blueprint,
+    progress.blueprint,
+    diagrams.blueprint,
+)
+"""One per desk; whoever adds a desk adds its line here."""
+
+LARGEST_REQUEST = 64 * 1024 * 1024
+
+
+def create_app(settings: Settings, database: Database | None = None) -> Flask:
+    """The WSGI application. Without `database` it opens the one that the settings name; the schema must be current."""
+    app = Flask(__name__)
+    app.secret_key = settings.secret_key
+    app.config.update(MAX_CONTENT_LENGTH=LARGEST_REQUEST, MAX_FORM_MEMORY_SIZE=4 * 1024 * 1024)
+    app.extensions["settings"] = settings
+    app.extensions["database"] = database or Database(settings.database_url)
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    for part in (edge, errors, security, i18n, auth, people, menu, bundles, notices, brief):
+        part.install(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    app.add_url_rule("/", "home", _home)
+    return app
+
+
+def _home() -> Any:
+    return redirect(url_for("tasks.inbox"))

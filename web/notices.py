@@ -1,0 +1,68 @@
+"""The bell: what somebody was told in the application, newest first (clause 4.1)."""
+
+from typing import Any
+
+from flask import Blueprint, Flask, g, redirect, render_template, request, url_for
+from flask_login import current_user
+from sqlalchemy import select
+
+from engine import clock, notifications
+from engine.errors import N_, NotFoundError
+from engine.models import Instance, Notification
+from web.auth import person
+from web.diagrams import labels
+from web.edge import reading, transaction
+from web.i18n import say
+from web.security import local_address
+
+blueprint = Blueprint("notices", __name__)
+
+
+@blueprint.get("/notices")
+def index() -> Any:
+    found = notifications.recent(reading(), person().username)
+    return render_template("notices/index.html", notices=found)
+
+
+@blueprint.post("/notices/read")
+def read_all() -> Any:
+    with transaction() as session:
+        notifications.mark_read(session, person().username, at=clock.now())
+    return redirect(url_for("notices.index"))
+
+
+@blueprint.post("/notices/<int:notice_id>")
+def follow(notice_id: int) -> Any:
+    """Mark a notice as read and go where it points."""
+    username = person().username
+    with transaction() as session:
+        link = session.scalar(
+            select(Notification.link).where(Notification.id == notice_id, Notification.username == username)
+        )
+        if link is None:
+            raise NotFoundError(N_("There is no such notice."))
+        notifications.mark_read(session, username, at=clock.now(), notification_id=notice_id)
+    return redirect(local_address(link) or url_for("notices.index"))
+
+
+def unread_notices() -> int:
+    """For the bell; counted once per request."""
+    if not current_user.is_authenticated or request.method not in {"GET", "POST"}:
+        return 0
+    if "unread_notices" not in g:
+        g.unread_notices = notifications.count_unread(reading(), current_user.username)
+    return int(g.unread_notices)
+
+
+def notice_text(notice: Notification) -> str:
+    """The notice in the reader's language. Its parameters may be labels of a diagram, which have translations too."""
+    params = dict(notice.params)
+    if notice.instance_id is not None:
+        instance = reading().get(Instance, notice.instance_id)
+        names = labels(reading(), instance.definition_id) if instance else {}
+        params = {key: names.get(value, value) if isinstance(value, str) else value for key, value in params.items()}
+    return say(notice.template, params)
+
+
+def install(app: Flask) -> None:
+    app.jinja_env.globals.update(unread_notices=unread_notices, notice_text=notice_text)

@@ -32,7 +32,8 @@ def test_a_request_goes_from_application_to_archive(walk: Walk) -> None:
     walk.submit("countersign_record", {"decision": "approve"}, by="archivist")
     walk.archive()
     assert outcome(walk) == ("completed", ["archived"], "end_archived")
-    assert walk.open == walk.jobs == {}
+    assert not walk.open
+    assert not walk.jobs
     taken = walk.data["acquisitions"]
     assert [(one["camera"], one["item"], one["viewing_item"], one["skipped"]) for one in taken] == [
         ("gate", 1, 101, False)

@@ -1,6 +1,7 @@
 """Just enough HTTP/1.1 for SOAP: POST with a length, kept-alive connections, digest challenges."""
 
 import asyncio
+import re
 
 from device.simulator import device_answers, recording_answers, search, soap
 from device.simulator.recorder import SimulatedRecorder
@@ -19,6 +20,14 @@ _REASONS = {
 }
 SERVICES = (device_answers, recording_answers, search)
 """Importing them registers their operations."""
+
+
+_HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?")
+
+
+def is_count(text: str) -> bool:
+    """Whether a header's text is a plain number of a length that is worth reading."""
+    return text.isascii() and text.isdigit() and len(text) < 12
 
 
 async def serve(recorder: SimulatedRecorder, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,7 +53,7 @@ async def _serve_one(recorder: SimulatedRecorder, reader: asyncio.StreamReader, 
     method, _, rest = first.partition(" ")
     path = rest.partition(" ")[0].partition("?")[0]
     length = headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit()):
+    if not is_count(length):
         await _send(writer, 405 if method != "POST" else 411)
         return False
     if int(length) > _MAX_BODY:
@@ -59,7 +68,8 @@ async def _serve_one(recorder: SimulatedRecorder, reader: asyncio.StreamReader, 
     if path.removeprefix("/onvif/") not in device_answers.PATHS.values():
         await _send(writer, 404)
         return False
-    host = headers.get("host", "127.0.0.1")
+    host = headers.get("host", "")
+    host = host if _HOST.fullmatch(host) else "127.0.0.1"
     status, content, challenge = soap.answer(recorder, body, host, headers.get("authorization", ""))
     await _send(writer, status, content, recorder.gatekeeper.challenges() if challenge else [], keep=True)
     return headers.get("connection", "").lower() != "close"

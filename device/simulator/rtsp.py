@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+from device.simulator.http import is_count
 from device.simulator.playback import Position, Stream, replay
 from device.simulator.recorder import Recording, SimulatedRecorder
 from device.simulator.sdp import describe
@@ -59,7 +60,7 @@ class Request:
     @property
     def cseq(self) -> int:
         text = self.header("cseq")
-        return int(text) if text.isascii() and text.isdigit() else 0
+        return int(text) if is_count(text) else 0
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,12 @@ class Connection:
             if colon:
                 headers[name.strip().lower()] = value.strip()
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) <= _MAX_REQUEST:
+        sound = is_count(length) and int(length) <= _MAX_REQUEST
+        if sound:
             await self._reader.readexactly(int(length))
         method, _, rest = first.partition(" ")
         url, _, version = rest.partition(" ")
-        if not version.startswith("RTSP/"):
+        if not sound or not version.startswith("RTSP/"):
             method = ""
         elif version != "RTSP/1.0":
             method = "VERSION"

@@ -61,7 +61,7 @@ class Call:
         text = self.text(path)
         if not text:
             return default
-        if not (text.isascii() and text.isdigit()):
+        if not (text.isascii() and text.isdigit() and len(text) < 12):
             raise SoapFaultError(f"{path} is not a number", "ter:InvalidArgVal")
         return int(text)
 

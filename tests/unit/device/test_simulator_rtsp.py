@@ -194,6 +194,28 @@ def test_requests_that_cannot_be_met_get_their_own_status(simulator: Simulator, 
     assert client.ask("DESCRIBE rtsp://x/ RTSP/9.9\r\nX:").status in (400, 505)
 
 
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x00\xff\r\n\r\n",
+        b"OPTIONS * RTSP/1.0\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"PLAY " + b"x" * 100_000,
+    ],
+    ids=["binary", "endless number", "endless line"],
+)
+def test_what_is_no_request_ends_the_connection_and_nothing_else(simulator: Simulator, request_bytes: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", simulator.rtsp_port), timeout=10) as hostile:
+        hostile.sendall(request_bytes)
+        hostile.shutdown(socket.SHUT_WR)
+        try:
+            answer = hostile.recv(65536)
+        except ConnectionResetError:
+            answer = b""
+        assert answer == b"" or answer.startswith(b"RTSP/1.0 400")
+    with RawRtsp(simulator.replay_uri("gate"), LOGIN) as client:
+        assert client.ask("DESCRIBE").status == 200
+
+
 def test_without_the_onvif_requirement_packets_carry_no_extension(client: RawRtsp) -> None:
     client.set_up(VIDEO_TRACK, onvif=False)
     client.ask("PLAY", Range=f"clock={clock(NOW - timedelta(hours=1), NOW - timedelta(minutes=59))}", Rate_Control="no")

@@ -4,6 +4,9 @@ import base64
 import hashlib
 import http.client
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -269,6 +272,17 @@ def test_a_document_type_is_refused(simulator: Simulator) -> None:
     assert requests.post(simulator.url, data=bomb, timeout=10).status_code == 400
 
 
+def test_a_host_name_that_is_none_is_not_repeated(simulator: Simulator) -> None:
+    services = '<GetServices xmlns="http://www.onvif.org/ver10/device/wsdl"/>'
+    reply = post(simulator, services, headers={"Host": "<evil>\x01"})
+    assert reply.status_code == 200
+    assert b"http://127.0.0.1/onvif/search" in reply.content
+    assert (
+        b"http://recorder.example:81/onvif/search"
+        in post(simulator, services, headers={"Host": "recorder.example:81"}).content
+    )
+
+
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/onvif/media", 405), ("POST", "/admin", 404)])
 def test_other_requests_get_their_http_status(simulator: Simulator, method: str, path: str, status: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", simulator.port, timeout=10)
@@ -281,3 +295,21 @@ def test_calls_are_counted(simulator: Simulator, camera: Any) -> None:
     before = simulator.calls["tds:GetDeviceInformation"]
     camera.devicemgmt.GetDeviceInformation()
     assert simulator.calls["tds:GetDeviceInformation"] == before + 1
+
+
+def test_on_the_command_line_it_serves_until_it_is_told_to_end(recorder_media: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from device.simulator import CAMERAS, Simulator\n"
+        "with Simulator(Path(sys.argv[1]), cameras=CAMERAS[:1]) as simulator:\n"
+        "    print(simulator.url, flush=True)\n"
+        "    simulator.serve_forever()\n"
+        "print('ended')"
+    )
+    command = [sys.executable, "-W", "error", "-c", program, str(recorder_media)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert requests.get(url, timeout=10).status_code == 405
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "ended\n"
+    assert process.returncode == 0

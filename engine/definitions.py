@@ -68,7 +68,7 @@ def deploy(session: Session, files: Mapping[str, str], *, by: str, note: str = "
     current = {definition.process_id: definition for definition in latest_versions(session)}
     changed = []
     for process_id, (file, name) in sorted(_processes(every).items()):
-        digest = _digest(every, _needed(every, file))
+        digest = digest_of(every, file)
         before = current.get(process_id)
         if before is None or before.digest != digest:
             compile_files(every, process_id)
@@ -154,16 +154,23 @@ def _homes(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def _mentions(root: etree._Element) -> set[str]:
-    """Every attribute value and text of the diagram: too many rather than too few, only known names count."""
+    """The processes that a diagram calls, the decisions that it asks for and the forms that it shows."""
     found: set[str] = set()
-    for element in root.iter():
-        found.update(str(value).strip() for value in element.attrib.values())
-        found.add((element.text or "").strip())
+    for element in root.iter(etree.Element):
+        found.add(str(element.get("calledElement", "")).strip())
+        if etree.QName(element).localname == "calledDecisionId":
+            found.add((element.text or "").strip())
+        found.update(value for value in map(str, element.attrib.values()) if value.endswith(".form"))
     return found
 
 
 def text_digest(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def digest_of(files: Mapping[str, str], file: str) -> str:
+    """The digest of the process in `file`: of all that its execution depends on."""
+    return _digest(files, _needed(files, file))
 
 
 def _digest(files: Mapping[str, str], names: Iterable[str]) -> str:
@@ -230,7 +237,7 @@ def altered_files(session: Session, definition_id: int) -> list[str]:
     altered = [name for name, file in stored.items() if text_digest(file.content) != file.digest]
     if not altered:
         texts = {name: file.content for name, file in stored.items()}
-        if _digest(texts, _needed(texts, definition.file)) != definition.digest:
+        if digest_of(texts, definition.file) != definition.digest:
             altered = [definition.file]
     return altered
 

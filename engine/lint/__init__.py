@@ -1,12 +1,12 @@
 """What is refused at deployment, and why: everything the kernel would drop, misread or fail on at run time.
 
 `lint` looks at all files of one deployment together; `read_xml` is the only way XML comes into the engine. Every
-problem names file, line, element and rule; the rules are explained in docs/supported_elements.md.
+problem names file, line, element and rule; tests/unit/lint has a file for each rule, named for its defect.
 """
 
 from collections.abc import Collection, Mapping
 
-from engine.errors import DefinitionError, Problem
+from engine.errors import Problem
 from engine.lint.deployment import Deployment
 from engine.lint.xml import read_xml
 
@@ -25,10 +25,3 @@ def lint(
     any, groups are not checked. Operators are checked against those registered in this process.
     """
     return Deployment(files, frozenset(known_processes), frozenset(groups or ())).problems()
-
-
-def refuse_errors(problems: list[Problem]) -> None:
-    """Raises DefinitionError with the errors among `problems`, if there are any."""
-    errors = [problem for problem in problems if problem.severity == "error"]
-    if errors:
-        raise DefinitionError(errors)

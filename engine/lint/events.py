@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from engine.expressions.times import split_duration
 from engine.expressions.values import Refusal
 from engine.lint.language import check_expression
-from engine.lint.report import ACTIVITIES, BPMN, EVENTS, SPIFF, Report, is_handler, is_variable, kind, text_of
+from engine.lint.report import ACTIVITIES, BPMN, EVENTS, Report, is_handler, kind, text_of
 from engine.lint.xml import Node
 
 _ALLOWED: Mapping[str, str] = {
@@ -34,12 +34,6 @@ def check_events(process: Node, ids: Mapping[str, Node], report: Report) -> None
             _check_event(node, ids, report)
         elif kind(node) in ("sendTask", "receiveTask"):
             _check_reference(node, "messageRef", ids, report, required=True)
-    for name in ("messageVariable", "variableName"):
-        for variable in process.getroottree().iter(SPIFF + name):
-            if not is_variable((variable.text or "").strip()):
-                report.error(
-                    variable, "variable-name", f"“{(variable.text or '').strip()[:60]}” is not a variable name"
-                )
 
 
 def _check_event(node: Node, ids: Mapping[str, Node], report: Report) -> None:

@@ -27,6 +27,7 @@ _EXTENSIONS = frozenset({
     "preScript", "postScript", "instructionsForEndUser", "calledDecisionId", "variableName", "messageVariable",
     "messagePayload", "payloadExpression", "properties", "property", "serviceTaskOperator", "parameters",
     "parameter", "retry",
+    "processVariableCorrelation", "propertyId", "expression",
 })  # fmt: skip
 _EVALUATED = frozenset(
     {"conditionExpression", "completionCondition", "loopCondition", "loopCardinality", "loopDataInputRef"}
@@ -63,12 +64,19 @@ def check_expressions(process: Node, report: Report) -> None:
         elif name == "script" or node.tag in (SPIFF + "preScript", SPIFF + "postScript"):
             if text.strip():
                 check_expression(node, text, report, "exec")
-        elif node.tag in (SPIFF + "messagePayload", SPIFF + "payloadExpression"):
+        elif node.tag in (SPIFF + "messagePayload", SPIFF + "payloadExpression", SPIFF + "expression"):
             check_expression(node, text, report)
+        elif node.tag in (SPIFF + "messageVariable", SPIFF + "variableName") and not is_variable(text.strip()):
+            report.error(node, "variable-name", f"“{text.strip()[:60]}” is not a variable name")
 
 
 def check_collaboration(root: Node, report: Report) -> None:
-    """Correlations stand outside the processes."""
+    """Correlations, messages and signals stand outside the processes."""
+    for node in root.iterfind(f"{BPMN}message/{BPMN}extensionElements/*"):
+        if node.tag in (SPIFF + "messageVariable", SPIFF + "messagePayload"):
+            report.error(node, "misplaced-extension", "belongs to the message event, not to the message")
+    for node in root.iterfind(f"{BPMN}*/{BPMN}extensionElements/{SPIFF}payloadExpression"):
+        check_expression(node, node.text or "", report)
     for node in root.iter(BPMN + "messagePath", BPMN + "dataPath"):
         check_expression(node, node.text or "", report)
 

@@ -45,7 +45,7 @@ def _check_scope(scope: Node, report: Report) -> None:
         name = kind(child)
         if name in NODES:
             if not child.get("id"):
-                report.error(child, "no-id", f"a {name} has no id")
+                report.error(child, "no-id", f"{name} without id")
             elif _RESERVED.fullmatch(child.get("id")):
                 report.error(child, "reserved-id", f"the id {child.get('id')} is used by the engine itself")
         elif name == "task":
@@ -54,7 +54,8 @@ def _check_scope(scope: Node, report: Report) -> None:
             report.error(child, "unsupported", f"{name} is not supported")
         else:
             continue
-        nodes[child.get("id") or ""] = child
+        if child.get("id"):
+            nodes[child.get("id")] = child
     _check_ends(scope, nodes, report)
     flows: dict[str, list[Node]] = {}
     for flow in scope.findall(BPMN + "sequenceFlow"):
@@ -114,6 +115,8 @@ def _check_reachable(nodes: Mapping[str, Node], flows: Mapping[str, Sequence[Nod
         for name in throws:
             follow[name] += catches
     pending = [name for name, node in nodes.items() if kind(node) == "startEvent" or is_handler(node)]
+    if not pending:
+        return  # said already: there is no start event
     seen: set[str] = set()
     while pending:
         name = pending.pop()
@@ -138,8 +141,6 @@ def _check_leaving(node: Node, flows: Sequence[Node], nodes: Mapping[str, Node],
     for flow in flows:
         condition = flow.find(BPMN + "conditionExpression")
         is_default = bool(default) and flow.get("id") == default
-        if condition is not None and not (condition.text or "").strip():
-            report.error(flow, "empty-condition", "the condition is empty")
         if condition is not None and (is_default or not (decides or name in ACTIVITIES)):
             report.error(flow, "ignored-condition", f"a condition on this flow of a {name} is never read")
         if condition is None and decides and len(flows) > 1 and not is_default:

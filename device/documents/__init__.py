@@ -20,6 +20,7 @@ __all__ = [
     "Signed",
     "application_form",
     "application_of",
+    "facts",
     "font_path",
     "record_form",
     "record_of",

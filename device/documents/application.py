@@ -25,9 +25,9 @@ def application_form(data: Mapping[str, Any], case: CaseFacts, signatures: Seque
     _request(sheet, application, case)
     sheet.section("三、审批意见", "Opinions and approvals")
     head = part(data, "head_decision")
-    sheet.decision("申请部门负责人意见", "Department head", opinion(head), signed(head, case))
+    sheet.decision("申请部门负责人意见", "Department head", opinion(head, "head_decision", case), signed(head, case))
     review = part(data, "review")
-    sheet.decision("监控管理部门初审意见", "Preliminary review", opinion(review), signed(review, case))
+    sheet.decision("监控管理部门初审意见", "Preliminary review", opinion(review, "review", case), signed(review, case))
     _coverage(sheet, part(data, "coverage"))
     _committee(sheet, data, case)
     signature_list(sheet, signatures, case)
@@ -53,14 +53,15 @@ def _applicant(sheet: Sheet, application: Mapping[str, Any], case: CaseFacts) ->
     kind = application.get("applicant_kind")
     sheet.fields(
         Field("联系电话", "Telephone", say.text(application.get("phone")) or person.phone),
-        Field("申请人类别", "Applicant type", say.said(say.APPLICANT_KIND, kind)),
+        Field("申请人类别", "Applicant type", case.said("application.applicant_kind", kind)),
     )
     if kind in _EXTERNAL:
         sheet.fields(
             Field("外单位名称", "External unit", say.text(application.get("external_unit"))),
             Field("法律文书号", "Document no.", say.text(application.get("document_no"))),
         )
-        identity = f"{say.text(application.get('id_type'))} {say.masked(application.get('id_number'))}".strip()
+        kind_of_document = case.said("application.id_type", application.get("id_type"))
+        identity = f"{kind_of_document} {say.masked(application.get('id_number'))}".strip()
         sheet.fields(
             Field("办案（经办）人员", "Officers", say.text(application.get("officers"))),
             Field("证件类型及号码", "Identity document", identity),
@@ -72,21 +73,22 @@ def _request(sheet: Sheet, application: Mapping[str, Any], case: CaseFacts) -> N
     sheet.fields(Field("摄像机/地点", "Cameras and places", places(application.get("cameras"), case)))
     sheet.fields(Field("起止时间", "Time span", say.span(application.get("start_at"), application.get("end_at"))))
     sheet.fields(
-        Field("时钟依据", "Clock basis", say.said(say.CLOCK_BASIS, application.get("clock_basis"))),
+        Field("时钟依据", "Clock basis", case.said("application.clock_basis", application.get("clock_basis"))),
         Field("预计覆盖时间", "Will be overwritten", say.moment(case.overwritten_at)),
     )
     sheet.fields(
-        Field("调取方式", "Mode", say.said(say.MODE, application.get("mode"))),
-        Field("紧急程度", "Urgency", say.said(say.URGENCY, application.get("urgency"))),
+        Field("调取方式", "Mode", case.said("application.mode", application.get("mode"))),
+        Field("紧急程度", "Urgency", case.said("application.urgency", application.get("urgency"))),
     )
     sheet.fields(
-        Field("目的类别", "Purpose", say.said(say.PURPOSE, application.get("purpose"))),
+        Field("目的类别", "Purpose", case.said("application.purpose", application.get("purpose"))),
         Field("案（事）件编号", "Incident no.", say.text(application.get("incident_no"))),
     )
     sheet.fields(Field("调取事由", "Reason", say.text(application.get("reason"))))
-    sheet.fields(Field("法律依据", "Legal basis", say.text(application.get("legal_basis"))))
+    basis = application.get("legal_basis_other") or case.said("application.legal_basis", application.get("legal_basis"))
+    sheet.fields(Field("法律依据", "Legal basis", say.text(basis)))
     concerns = (("third_party", "第三人"), ("minors", "未成年人"), ("secret", "涉密"))
-    involved = "；".join(f"{name}：{say.said(say.YES_NO, application.get(key))}" for key, name in concerns)
+    involved = "；".join(f"{name}：{case.said(key, application.get(key))}" for key, name in concerns)
     sheet.fields(Field("涉及情况", "Concerns", involved))
     sheet.fields(
         Field("用途期限", "Use until", say.moment(application.get("use_until"))),
@@ -127,14 +129,18 @@ def _committee(sheet: Sheet, data: Mapping[str, Any], case: CaseFacts) -> None:
     tally = f"同意 {approving} 票，已投 {len(votes)} 票" if votes else ""
     if votes and isinstance(needed, int):
         tally += f"，需同意 {needed} 票"
-    lines = [f"{case.name(str(vote.get('by', '')))}：{opinion(vote)}" for vote in votes]
+    lines = [f"{case.name(str(vote.get('by', '')))}：{opinion(vote, 'vote', case)}" for vote in votes]
     signers = [line for vote in votes for line in signed(vote, case)]
     sheet.decision("安全管理委员会审批意见", "Safety committee", "\n".join([tally, *lines]).strip(), signers)
     chair = part(data, "chair_decision")
     if chair:
-        sheet.decision("主任委员意见", "Chair", opinion(chair), signed(chair, case))
+        sheet.decision("主任委员意见", "Chair", opinion(chair, "chair_decision", case), signed(chair, case))
     for ratification in parts(data, "ratifications"):
-        sheet.decision("委员追认", "Ratification", opinion(ratification), signed(ratification, case))
+        sheet.decision(
+            "委员追认", "Ratification", opinion(ratification, "ratification", case), signed(ratification, case)
+        )
     partial = part(data, "partial_decision")
     if partial:
-        sheet.decision("部分录像处理意见", "Partial footage", opinion(partial), signed(partial, case))
+        sheet.decision(
+            "部分录像处理意见", "Partial footage", opinion(partial, "partial_decision", case), signed(partial, case)
+        )

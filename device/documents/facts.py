@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
+import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from device.documents import wording
 from device.models import ArchiveEntry, Camera, Case, EvidenceItem
-from engine.models import Department, Signature, Task, User
+from engine.models import Department, DeployedFile, Instance, ProcessDefinition, Signature, Task, User
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,20 @@ class CaseFacts:
     people: Mapping[str, Person] = field(default_factory=dict)
     cameras: Mapping[str, Place] = field(default_factory=dict)
     shelf: str = ""
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def name(self, username: str) -> str:
         """A person's name; the username when the directory does not know it."""
         person = self.people.get(username)
         return person.name if person else username
+
+    def said(self, place: str, value: Any) -> str:
+        """A choice as the deployed form words it (`place` is `form.field`), else as `wording` does, else as it is."""
+        if isinstance(value, list):
+            return "、".join(self.said(place, one) for one in value)
+        if value is None or value == "":
+            return ""
+        return self.labels.get(place, {}).get(str(value)) or wording.said(wording.CHOICES, value)
 
 
 def load(session: Session, case: Case, data: Mapping[str, Any]) -> CaseFacts:
@@ -101,7 +113,32 @@ def load(session: Session, case: Case, data: Mapping[str, Any]) -> CaseFacts:
         },
         cameras={camera.key: Place(camera.name, camera.place, camera.recorder.name) for camera in cameras},
         shelf=shelf or "",
+        labels=_labels(session, case),
     )
+
+
+def _labels(session: Session, case: Case) -> dict[str, dict[str, str]]:
+    """The options of the forms that this case was filled in with, so that a revised form prints its own words."""
+    query = (
+        select(DeployedFile.name, DeployedFile.content)
+        .join(ProcessDefinition, ProcessDefinition.deployment_id == DeployedFile.deployment_id)
+        .join(Instance, Instance.definition_id == ProcessDefinition.id)
+        .where(Instance.id == case.instance_id, DeployedFile.name.endswith(".form"))
+    )
+    labels: dict[str, dict[str, str]] = {}
+    for name, content in session.execute(query).tuples():
+        form = PurePosixPath(name).stem
+        for component in _components(orjson.loads(content).get("components", [])):
+            options = {str(option["value"]): str(option["label"]) for option in component.get("values", [])}
+            if options and component.get("key"):
+                labels[f"{form}.{component['key']}"] = options
+    return labels
+
+
+def _components(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for component in components:
+        yield component
+        yield from _components(component.get("components", []))
 
 
 def signatures(session: Session, case: Case) -> list[Signed]:

@@ -40,10 +40,11 @@ def parts(data: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def opinion(form: Mapping[str, Any]) -> str:
-    decision = say.said(say.DECISION, form.get("decision"))
-    comment = say.text(form.get("comment")) or say.text(form.get("conditions"))
-    return "。".join(piece for piece in (decision, comment) if piece)
+def opinion(form: Mapping[str, Any], name: str, case: CaseFacts) -> str:
+    """The decision of the form `name` with its reasons and conditions, in one line."""
+    reasons = [say.text(form.get(key)) for key in ("remark", "comment", "conditions")]
+    pieces = [case.said(f"{name}.decision", form.get("decision")), *reasons]
+    return "。".join(piece.rstrip("。") for piece in pieces if piece)
 
 
 def signed(form: Mapping[str, Any], case: CaseFacts) -> list[SignLine]:

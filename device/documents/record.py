@@ -17,15 +17,16 @@ def record_form(data: Mapping[str, Any], case: CaseFacts, signatures: Sequence[S
     date = say.moment(record.get("at") or case.opened_at)[:10]
     sheet = Sheet(TITLE, "Record of the retrieval of video-surveillance footage", number=case.number, date=date)
     _occasion(sheet, data, record, case, items)
+    items = accepted(data, items)
     masters = [item for item in items if item.kind == "master"]
     for place, master in enumerate(masters, 1):
         _master(sheet, place, master, case, _acquisition(data, master))
-    _playback(sheet, part(data, "playback"), case)
+    _playback(sheet, part(data, "playback"), record, case)
     _copies(sheet, items)
     _handover(sheet, data, record, case)
     sheet.section("签名", "Signatures")
-    sheet.decision("操作人", "Operator", say.text(record.get("comment")), signed(record, case))
-    sheet.decision("复核人", "Countersigned by", opinion(countersign), signed(countersign, case))
+    sheet.decision("操作人", "Operator", "本人确认上述记录与实际情况一致。", signed(record, case))
+    sheet.decision("复核人", "Countersigned by", opinion(countersign, "countersign", case), signed(countersign, case))
     signature_list(sheet, signatures, case)
     return sheet.pdf()
 
@@ -42,18 +43,22 @@ def _occasion(
         Field("申请编号", "Application no.", case.number),
         Field("申请部门", "Department", case.department),
     )
-    retrieved = say.moment(record.get("retrieved_at")) or (say.span(started, finished) if started else "")
-    sheet.fields(Field("调取时间", "Retrieved at", retrieved))
+    sheet.fields(
+        Field("调取时间", "Retrieved at", say.zoned(record.get("retrieved_at") or started)),
+        Field("机器导出用时", "Export from and to", say.span(started, finished)),
+    )
     sheet.fields(Field("摄像机/地点", "Cameras and places", places(application.get("cameras"), case)))
     sheet.fields(Field("调取原因", "Reason", say.text(record.get("reason")) or say.text(application.get("reason"))))
-    operator = case.name(str(part(data, "playback").get("by") or record.get("by") or ""))
+    operators = say.text(record.get("operators") or part(data, "playback").get("by"))
     sheet.fields(
-        Field("调取人员", "Retrieved by", say.text(record.get("persons")) or operator),
-        Field("见证人", "Witness", say.text(record.get("witness"))),
+        Field("调取人员", "Retrieved by", case.name(operators)),
+        Field("见证人", "Witness", case.name(say.text(record.get("witness")))),
     )
+    method = case.said("record.export_method", record.get("export_method") or "native_stream")
+    measured = case.said("record.clock_method", record.get("clock_method"))
     sheet.fields(
-        Field("调取地点", "Retrieved where", say.text(record.get("place") or record.get("location"))),
-        Field("导出方式", "Export method", "ONVIF/RTSP 原始码流，未重新编码"),
+        Field("导出方式", "Export method", "原始码流，未转码" if method == "native_stream" else method),
+        Field("校时方式", "Clock compared by", measured),
     )
 
 
@@ -75,8 +80,8 @@ def _master(sheet: Sheet, place: int, master: Item, case: CaseFacts, acquisition
         Field("设备时差", "Recorder − true", say.offset(clock.get("offset"), clock.get("uncertainty"))),
     )
     sheet.fields(
-        Field("校时方式", "How measured", say.said(say.CLOCK_METHOD, clock.get("method"))),
-        Field("校时时间", "Measured at", say.moment(clock.get("measured_at"))),
+        Field("时差测量方法", "Measured by", say.text(clock.get("method"))),
+        Field("测量时间", "Measured at", say.moment(clock.get("measured_at"))),
     )
     first, last = report.get("first_frame"), report.get("last_frame")
     requested: Mapping[str, Any] = report.get("requested") or {}
@@ -106,12 +111,13 @@ def _master(sheet: Sheet, place: int, master: Item, case: CaseFacts, acquisition
     sheet.fields(Field("SHA-256", "Digest of the master", master.digest.removeprefix("sha256:")))
 
 
-def _playback(sheet: Sheet, playback: Mapping[str, Any], case: CaseFacts) -> None:
+def _playback(sheet: Sheet, playback: Mapping[str, Any], record: Mapping[str, Any], case: CaseFacts) -> None:
     sheet.section("回放检查", "Playback check")
-    marks = (("complete", "完整"), ("clear", "清晰"), ("continuous", "时间连续"), ("playable", "可播放"))
+    marks = (("complete", "完整"), ("clear", "清晰"), ("continuous", "时间连续"), ("undamaged", "无损坏"))
     found = "；".join(f"{name}：{say.said(say.YES_NO, playback[key])}" for key, name in marks if key in playback)
-    text = "\n".join(filter(None, (found, opinion(playback))))
-    sheet.decision("检查结果", "Result", text, signed(playback, case))
+    seen = [say.text(playback.get("gaps_seen")), say.text(record.get("playback_result")), say.text(record.get("gaps"))]
+    lines = [found, opinion(playback, "playback", case), *seen]
+    sheet.decision("检查结果", "Result", "\n".join(line for line in lines if line), signed(playback, case))
 
 
 def _copies(sheet: Sheet, items: Sequence[Item]) -> None:
@@ -134,24 +140,26 @@ def _copies(sheet: Sheet, items: Sequence[Item]) -> None:
 
 
 def _handover(sheet: Sheet, data: Mapping[str, Any], record: Mapping[str, Any], case: CaseFacts) -> None:
-    grant, handover = part(data, "grant"), part(data, "handover")
+    grant, handover, shelf = part(data, "grant"), part(data, "handover"), part(data, "shelf")
     application = part(data, "application")
-    sheet.section("反馈与交接", "Feedback and handover")
+    sheet.section("反馈、交接与归档", "Feedback, handover and archive")
+    mode = grant.get("mode") or application.get("mode")
     sheet.fields(
-        Field("反馈时间", "Told at", say.moment(handover.get("at") or record.get("feedback_at"))),
-        Field("访问方式", "Access", say.said(say.MODE, grant.get("mode"))),
+        Field("反馈时间", "Told at", say.zoned(handover.get("at"))),
+        Field("访问方式", "Access", case.said("application.mode", mode)),
     )
+    recipient = case.name(say.text(record.get("recipient") or application.get("recipient") or grant.get("user")))
     sheet.fields(
-        Field(
-            "存储位置", "Kept at", say.text(record.get("storage")) or case.shelf or "监控管理部门存储（备份一、备份二）"
-        ),
-        Field("有效期", "Access until", say.moment(grant.get("expires_at"))),
+        Field("接收人", "Recipient", recipient),
+        Field("访问有效期", "Access until", say.zoned(grant.get("expires_at"))),
     )
-    recipient = say.text(record.get("recipient") or application.get("recipient") or grant.get("user"))
+    medium = case.said("shelf.medium", shelf.get("medium"))
     sheet.fields(
-        Field("接收人", "Recipient", case.name(recipient)),
-        Field("份数/去向", "Copies, where to", say.text(record.get("copies") or record.get("destination"))),
+        Field("份数", "Number of copies", say.text(record.get("copies"))),
+        Field("档案室架位", "Shelf", _joined(case.shelf or shelf.get("shelf"), medium)),
     )
+    sheet.fields(Field("存储位置", "Kept at", say.text(record.get("storage")) or "见上表两处备份"))
+    sheet.fields(Field("备注", "Remarks", say.text(record.get("remarks"))))
 
 
 def _acquisition(data: Mapping[str, Any], master: Item) -> Mapping[str, Any]:
@@ -160,3 +168,9 @@ def _acquisition(data: Mapping[str, Any], master: Item) -> Mapping[str, Any]:
 
 def _joined(*texts: Any) -> str:
     return " ".join(str(text) for text in texts if text)
+
+
+def accepted(data: Mapping[str, Any], items: Sequence[Item]) -> list[Item]:
+    """The masters that passed the playback check, with their viewing copies; all of them before there was a check."""
+    chosen = {found.get("item") for found in parts(data, "acquisitions")}
+    return [item for item in items if not chosen or item.id in chosen or item.master_id in chosen]

@@ -7,35 +7,37 @@ from typing import Any
 from device.cases import LOCAL
 
 YES_NO = {"yes": "是", "no": "否", True: "是", False: "否"}
-PURPOSE = {
+CHOICES = {
+    "yes": "是",
+    "no": "否",
     "incident": "案（事）件调查",
-    "safety": "安全生产与隐患排查",
+    "safety": "安全生产",
     "dispute": "纠纷处理",
-    "police": "公安、司法机关依法调取",
-    "data_subject": "本人查阅",
-    "insurance": "保险理赔",
-    "other": "其他",
-}
-APPLICANT_KIND = {
-    "internal": "本单位部门",
-    "data_subject": "被摄录人本人",
     "police": "公安、司法机关",
+    "data_subject": "被拍摄者本人",
+    "insurance": "保险理赔",
     "insurer": "保险机构",
-}
-MODE = {"view": "现场查看", "still": "截取图像", "copy": "复制录像"}
-URGENCY = {"normal": "一般", "urgent": "紧急", "emergency": "特急"}
-CLOCK_BASIS = {"recorder": "录像机显示时间", "standard": "标准时间（北京时间）", "other": "其他"}
-DECISION = {
+    "internal": "本单位",
+    "other": "其他",
+    "view": "仅查看",
+    "still": "截取画面",
+    "copy": "拷贝",
+    "normal": "一般",
+    "urgent": "加急",
+    "emergency": "紧急",
+    "recorder": "录像机画面时间",
+    "standard": "标准时间",
     "approve": "同意",
     "send_back": "退回补正",
     "refuse": "不同意",
-    "reject": "不同意",
     "abstain": "弃权",
-    "confirm": "确认",
-    "ratify": "追认",
-    "retry": "重新调取",
-    "withdraw": "撤回",
+    "accept": "接受",
+    "withdraw": "撤销",
+    "ok": "合格",
+    "retry": "不合格，重新调取",
 }
+"""What is printed when the deployed form does not word a choice itself."""
+
 COVERAGE = {"complete": "有，完整", "partial": "部分有", "none": "无"}
 GAP_CAUSE = {
     "not_recorded": "未录制",
@@ -44,7 +46,6 @@ GAP_CAUSE = {
     "unknown": "原因不明",
 }
 VERDICT = {"sound": "完整、无损", "warning": "可用，有提示", "damaged": "损坏"}
-CLOCK_METHOD = {"onvif": "ONVIF 读取设备时钟", "ntp": "NTP 比对", "manual": "人工比对"}
 STORE = {"primary": "备份一", "backup": "备份二"}
 
 

@@ -126,7 +126,7 @@ def _labels(session: Session, case: Case) -> dict[str, dict[str, str]]:
         .where(Instance.id == case.instance_id, DeployedFile.name.endswith(".form"))
     )
     labels: dict[str, dict[str, str]] = {}
-    for name, content in session.execute(query).tuples():
+    for name, content in session.execute(query):
         form = PurePosixPath(name).stem
         for component in _components(orjson.loads(content).get("components", [])):
             options = {str(option["value"]): str(option["label"]) for option in component.get("values", [])}
@@ -149,7 +149,7 @@ def signatures(session: Session, case: Case) -> list[Signed]:
         .where(Signature.instance_id == case.instance_id)
         .order_by(Signature.signed_at, Signature.id)
     )
-    return [Signed(*row) for row in session.execute(query).tuples()]
+    return [Signed(*row) for row in session.execute(query)]
 
 
 def items(session: Session, case: Case) -> list[Item]:

@@ -97,19 +97,27 @@ class BoundaryEvent(bpmn.BoundaryEvent):
             inner = my_task.workflow.top_workflow.subprocesses.get(body.id)
             if inner is not None:
                 my_task.data = {**front_data(inner), **caught}
+        if self.cancel_activity:
+            for activity in _active_beside(my_task):  # the library does it too, but only after the handler has begun
+                activity.cancel()
         return bool(result)
 
     def _on_complete_hook(self, my_task: Task) -> None:
         super()._on_complete_hook(my_task)
-        active = any(
-            not isinstance(child.task_spec, control.BoundaryEvent) and not child.has_state(FINISHED)
-            for child in my_task.parent.children
-        )
-        repeats = not self.cancel_activity and not isinstance(self.event_definition, timer.TimerEventDefinition)
-        if active and repeats:
+        timed = isinstance(self.event_definition, timer.TimerEventDefinition)
+        if not timed and not self.cancel_activity and _active_beside(my_task):
             again = my_task.parent._add_child(self, TaskState.WAITING)
             self._predict(again, mask=TaskState.NOT_FINISHED_MASK)
             my_task.workflow.top_workflow.event_manager.add_task(again)
+
+
+def _active_beside(event: Task) -> list[Task]:
+    """The activity to which a boundary event is attached, unless it has ended."""
+    return [
+        child
+        for child in event.parent.children
+        if not isinstance(child.task_spec, control.BoundaryEvent) and not child.has_state(FINISHED)
+    ]
 
 
 # ---- timers
@@ -157,6 +165,8 @@ class DateTimer(_Timer, timer.TimeDateEventDefinition):
 class DurationTimer(_Timer, timer.DurationTimerEventDefinition):
     def _compute(self, my_task: Task, text: str) -> str:  # noqa: ARG002
         parsed = timer.TimerEventDefinition.parse_iso_duration(text)
+        if not parsed:
+            raise ValueError(text)
         return str((STEP.get().at + timer.TimerEventDefinition.get_timedelta_from_start(parsed)).isoformat())
 
 

@@ -41,6 +41,8 @@ _SILENT = frozenset(
         "supportedInterfaceRef",
     )
 )
+_DATA_ITEMS = ("inputDataItem", "outputDataItem")
+"""Their ids are names of variables; two activities may use the same."""
 _RESERVED = re.compile(
     rf".*({'|'.join(SUFFIXES)}|\.BoundaryEvent(Split|Join)|\.EndJoin| \[child\])|Start|End|StartEvent(Split|Join)"
 )
@@ -80,7 +82,7 @@ def _process(process: Node, processes: Mapping[str, tuple[Node, str]]) -> Found:
         yield process, "not-executable", 'the process has not isExecutable="true"'
     ids = Counter(node.get("id") for node in process.iter(f"{BPMN}*") if node.get("id"))
     for node in process.iter(f"{BPMN}*"):
-        if ids[node.get("id")] > 1:
+        if ids[node.get("id")] > 1 and _kind(node) not in _DATA_ITEMS:
             yield node, "duplicate-id", f"{ids[node.get('id')]} elements have the id {node.get('id')}"
         if _kind(node) == "callActivity" and node.get("calledElement") not in processes:
             yield node, "missing-process", f"the called process {node.get('calledElement')} is not in the deployment"

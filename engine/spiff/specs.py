@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from SpiffWorkflow.bpmn.specs.bpmn_task_spec import BpmnTaskSpec
 from SpiffWorkflow.spiff.specs import defaults as spiff
 from SpiffWorkflow.spiff.specs.event_definitions import ErrorEventDefinition
 from SpiffWorkflow.task import Task
+from SpiffWorkflow.util.task import TaskState
 
 from engine import operators
 from engine.errors import N_, BpmnError, ExpressionError
@@ -48,6 +50,31 @@ def fail(task: Task, code: str, message: str) -> None:
     if deliver(task, ErrorEventDefinition(code, code=code), payload) is None:
         raise ExpressionError(N_("Nobody catches the error %(code)s: %(message)s"), code=code, message=message)
     STEP.get().failed.add(task.id)
+
+
+class _EntersFirst:
+    """A sub-process is entered before what is inside it; the library tells it the other way round."""
+
+    def _update_hook(self, my_task: Task) -> bool:
+        inner = my_task.workflow.top_workflow.subprocesses.get(my_task.id)
+        if inner is not None:
+            return bool(inner.completed)
+        BpmnTaskSpec._update_hook(self, my_task)
+        my_task._set_state(TaskState.STARTED)
+        self.start_workflow(my_task)  # type: ignore[attr-defined]  # mixed into a sub-process
+        return False
+
+
+class SubProcess(_EntersFirst, spiff.SubWorkflowTask):
+    pass
+
+
+class CallActivity(_EntersFirst, spiff.CallActivity):
+    pass
+
+
+class Transaction(_EntersFirst, spiff.TransactionSubprocess):
+    pass
 
 
 class BusinessRuleTask(spiff.BusinessRuleTask):

@@ -37,13 +37,21 @@ def read_folder(path: Path) -> dict[str, str]:
     Raises:
         DefinitionError: a file is not UTF-8 text.
     """
-    found, problems = {}, []
+    found = {}
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
         if not file.is_file() or file.suffix not in SUFFIXES or any(part.startswith(".") for part in Path(name).parts):
             continue
+        found[name] = file.read_bytes()
+    return decoded(found)
+
+
+def decoded(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Posted files as text. Raises DefinitionError naming every file that is not UTF-8."""
+    found, problems = {}, []
+    for name, content in files.items():
         try:
-            found[name] = file.read_bytes().decode("utf-8")
+            found[name] = content.decode("utf-8")
         except UnicodeDecodeError as error:
             problems.append(Problem(name, 1, "", "encoding", f"the file is not UTF-8 text: {error.reason}"))
     if problems:

@@ -144,13 +144,15 @@ def deploy() -> Response:
         raise NotAllowedError(N_("Only process owners deploy diagrams."))
     if (request.content_length or 0) > MAX_BODY:
         raise OversizedError(N_("More than %(limit)s MB are not accepted."), limit=MAX_BODY // 2**20)
-    files: dict[str, str | bytes] = {}
+    files: dict[str, bytes] = {}
     for posted in request.files.values():
         files[posted.filename or "unnamed.bpmn"] = posted.read()
     if not files:
         raise BadRequestError(N_("Post the files as multipart/form-data."))
     with transaction() as session:
-        deployed = definitions.deploy(session, files, by=caller().username, note=request.form.get("note", ""))
+        deployed = definitions.deploy(
+            session, definitions.decoded(files), by=caller().username, note=request.form.get("note", "")
+        )
         answer = [{"process_id": found.process_id, "version": found.version} for found in deployed]
     return json({"definitions": answer}, 201)
 

@@ -37,10 +37,17 @@ def visible_case(session: Session, case_id: int, user: User) -> tuple[Case, Inst
     case = session.get(Case, case_id)
     if case is not None:
         instance = session.get_one(Instance, case.instance_id)
-        granted = session.scalar(select(Grant.id).where(Grant.case_id == case.id, Grant.username == user.username))
-        if may_see(session, instance, user) or granted is not None:
+        if may_see_case(session, case, instance, user):
             return case, instance
     raise NotFoundError(N_("There is no such case, or you have no part in it."))
+
+
+def may_see_case(session: Session, case: Case, instance: Instance, user: User) -> bool:
+    """A hand in the process, an office, or a grant (also an expired one: the case stays known to its recipient)."""
+    if may_see(session, instance, user):
+        return True
+    wanted = select(Grant.id).where(Grant.case_id == case.id, Grant.username == user.username)
+    return session.scalar(wanted.limit(1)) is not None
 
 
 def page(case_id: int, tab: str, **parts: Any) -> str:
@@ -90,16 +97,10 @@ def index() -> Any:
             | Task.candidate_group.in_(user.groups)
         )
         query = query.where((Case.applicant == user.username) | Case.id.in_(granted) | Case.instance_id.in_(mine))
-    rows = session.execute(query.limit(200)).all()
-    rows = [(case, instance) for case, instance in rows if user.groups & OFFICES or may_see(session, instance, user)
-            or case.applicant == user.username or _has_grant(session, case, user)]  # fmt: skip
+    found = session.execute(query.limit(200)).tuples()
+    rows = [(case, instance) for case, instance in found if may_see_case(session, case, instance, user)]
     people.remember([case.applicant for case, _instance in rows])
     return render_template("cases/index.html", rows=rows)
-
-
-def _has_grant(session: Session, case: Case, user: User) -> bool:
-    wanted = select(Grant.id).where(Grant.case_id == case.id, Grant.username == user.username)
-    return session.scalar(wanted.limit(1)) is not None
 
 
 @blueprint.get("/<int:case_id>")

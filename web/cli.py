@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
@@ -103,7 +104,7 @@ def worker(site: str | None, slots: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with opened() as (database, settings):
-        running = Worker(database, settings, slots=slots, site=site or settings.site)
+        running = Worker(database, replace(settings, site=site or settings.site), slots)
         running.start()
         click.echo("worker: waiting for jobs")
         stop.wait()
@@ -113,16 +114,16 @@ def worker(site: str | None, slots: int) -> None:
 # ---- definitions ----------------------------------------------------------------------------------------------------
 
 
-def collect(paths: tuple[Path, ...]) -> dict[str, str | bytes]:
-    """The files of folders (named from the folder) and single files (named alone)."""
-    files: dict[str, str | bytes] = {}
+def collect(paths: tuple[Path, ...]) -> dict[str, str]:
+    """The files of folders (named from the folder) and single files (named alone). Raises DefinitionError."""
+    files: dict[str, str] = {}
+    single: dict[str, bytes] = {}
     for path in paths:
         if path.is_dir():
             files |= definitions.read_folder(path)
         else:
-            name = f"forms/{path.name}" if path.suffix == ".form" else path.name
-            files[name] = path.read_bytes()
-    return files
+            single[f"forms/{path.name}" if path.suffix == ".form" else path.name] = path.read_bytes()
+    return files | definitions.decoded(single)
 
 
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import requests
@@ -237,8 +238,8 @@ def application(cameras: list[str], start: datetime, end: datetime, **other: Any
     }
 
 
-def decide(decision: str, comment: str = "", **more: Any) -> Answer:
-    given = {"decision": decision, **more} | ({"comment": comment} if comment else {})
+def decide(decision: str, comment: str = "", more: Mapping[str, bool] = MappingProxyType({})) -> Answer:
+    given: dict[str, Any] = {"decision": decision, **more} | ({"comment": comment} if comment else {})
     return lambda _walk, _data: given
 
 
@@ -266,11 +267,11 @@ CHECKED = {"lawful": True, "legitimate": True, "minimal": True, "identity_checke
 ANSWERS: dict[str, tuple[str, Answer]] = {
     "fill_application": ("applicant", lambda walk, _data: walk.application),
     "sign_application": ("head", decide("approve")),
-    "review_request": ("reviewer", decide("approve", "目的正当，范围必要", **CHECKED)),
+    "review_request": ("reviewer", decide("approve", "目的正当，范围必要", CHECKED)),
     "decide_partial": ("applicant", decide("accept")),
     "vote_committee": ("member1", decide("approve")),
-    "confirm_readiness": ("operator", decide("ready", equipment_ready=True)),
-    "check_playback": ("operator", decide("ok", **SOUND)),
+    "confirm_readiness": ("operator", decide("ready", more={"equipment_ready": True})),
+    "check_playback": ("operator", decide("ok", more=SOUND)),
     "complete_record": ("operator", record_answer),
     "countersign_record": ("archivist", decide("approve")),
     "register_shelf": (

@@ -1,6 +1,7 @@
 """The demo's people and cameras: accounts named after their roles, valid in demo mode only (DESIGN, "Outer faces")."""
 
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -89,7 +90,8 @@ def people(session: Session) -> None:
 
 def cameras(session: Session, settings: Settings, *, url: str, username: str, password: str) -> None:
     """The simulated recorder at its present address, and its four cameras."""
-    facts = {"name": "1号录像机", "url": url, "username": username, "password": password, "site": settings.site}
+    facts: dict[str, Any] = {"name": "1号录像机", "url": url, "username": username, "password": password}
+    facts["site"] = settings.site
     present = [recorder for recorder in registers.all_recorders(session) if recorder.key == RECORDER]
     if present:
         registers.change_recorder(session, settings, present[0], sessions=1, retention_days=30, **facts)

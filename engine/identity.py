@@ -80,7 +80,7 @@ def _matches(stored: str, password: str) -> bool:
 
 def _count_failure(database: Database, username: str, at: datetime) -> None:
     with database.transaction() as session:
-        user = session.scalars(select(User).where(User.username == username).with_for_update()).one()
+        user = session.scalars(select(User).where(User.username == username).with_for_update(of=User)).one()
         user.failed_logins += 1
         if user.failed_logins >= LOCK_AFTER:
             user.failed_logins, user.locked_until = 0, at + LOCK_FOR
@@ -88,7 +88,7 @@ def _count_failure(database: Database, username: str, at: datetime) -> None:
 
 def _forget_failures(database: Database, username: str) -> None:
     with database.transaction() as session:
-        user = session.scalars(select(User).where(User.username == username).with_for_update()).one()
+        user = session.scalars(select(User).where(User.username == username).with_for_update(of=User)).one()
         user.failed_logins, user.locked_until = 0, None
 
 
@@ -161,6 +161,8 @@ def change_password(session: Session, username: str, password: str) -> None:
 
 def find(session: Session, username: str) -> User | None:
     """The person with this username, active or not."""
+    if not _USERNAME.fullmatch(username):  # whatever a stranger typed need not be storable text
+        return None
     return session.scalars(select(User).where(User.username == username)).one_or_none()
 
 

@@ -46,6 +46,12 @@ def test_unknown_wrong_and_closed_accounts_get_the_same_answer(database, people,
     assert len(answers) == 1
 
 
+@pytest.mark.parametrize("username", ["", "\ud800", "a\x00b", "x" * 1000, "' OR 1=1 --"])
+def test_a_hostile_user_name_is_just_unknown(database, clock, username):
+    with pytest.raises(identity.WrongPasswordError):
+        sign_in(database, username, PASSWORD)
+
+
 def test_an_unknown_name_takes_as_long_as_a_wrong_password(database, people, clock):
     people.add("head")
 

@@ -11,10 +11,10 @@ from uuid import UUID
 
 import click
 import orjson
-from device.cli import recorder, simulate_recorder
 from sqlalchemy import select
 
 import device.operators  # noqa: F401 - registers what diagrams may call
+from device.cli import recorder, simulate_recorder
 from engine import clock, definitions, history, identity, instances, lint, replay
 from engine.db import Database
 from engine.errors import DefinitionError, DiaoquError, NotFoundError

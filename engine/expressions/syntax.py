@@ -92,6 +92,8 @@ def _parse(text: str, mode: Mode) -> Parsed:
     try:
         tree = ast.parse(source, mode=mode.value)
     except SyntaxError as error:
+        if mode is Mode.EVAL and _assigns(source):
+            raise ExpressionError(N_("Write == to compare; a single = assigns."), line=1, column=1) from None
         line, column = error.lineno or 1, error.offset or 1
         raise ExpressionError(
             N_("This cannot be read: %(problem)s (line %(line)s, column %(column)s)."),
@@ -104,6 +106,15 @@ def _parse(text: str, mode: Mode) -> Parsed:
             N_("This cannot be read: it is nested too deeply or contains forbidden characters."), line=1, column=1
         ) from None
     return Parsed(tree, tuple(source.split("\n")), shift)
+
+
+def _assigns(source: str) -> bool:
+    """Whether the text would be an assignment: the most frequent slip in a condition."""
+    try:
+        found = ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return bool(found) and isinstance(found[0], ast.Assign)
 
 
 def _indent(text: str) -> int:

@@ -90,7 +90,8 @@ def test_an_expression_has_the_value_that_the_page_promises(expression: str, val
         ("int('many')", "int cannot be used on these values: 'many' (line 1, column 1)."),
         ("sorted([1], 2)", "sorted cannot be used on these values: list, 2 (line 1, column 1)."),
         ("[x for x, y in [[1]]]", "A list of 2 entries is needed (line 1, column 1)."),
-        ("days = 3", "This cannot be read: invalid syntax (line 1, column 6)."),
+        ("days = 3", "Write == to compare; a single = assigns."),
+        ("days 3", "This cannot be read: invalid syntax (line 1, column 6)."),
         ("   ", "The expression is empty."),
     ],
 )
@@ -206,7 +207,7 @@ def test_check_lists_everything_with_its_place() -> None:
         (2, 7, "lambda is not part of the language (line 2, column 7)."),
         (3, 7, "There is no function getattr (line 3, column 7)."),
     ]
-    assert check("a = b") == [(1, 3, "This cannot be read: invalid syntax (line 1, column 3).")]
+    assert check("a b") == [(1, 3, "This cannot be read: invalid syntax (line 1, column 3).")]
     assert check("x = 1", "exec") == []
     assert check("x = 1") != []
 

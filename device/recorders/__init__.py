@@ -1,1 +1,24 @@
 """Recorder drivers: one protocol, one file a kind."""
+
+from typing import Any
+
+from device.recorders.base import DeviceError, Recorder
+
+DRIVERS = ("onvif", "rtsp")
+
+
+def open_recorder(driver: str, url: str, username: str = "", password: str = "", **options: Any) -> Recorder:
+    """The driver for a registered recorder. Opens no connection yet; `options` are the driver's own.
+
+    Raises:
+        DeviceError: there is no such driver.
+    """
+    if driver == "onvif":
+        from device.recorders.onvif import OnvifRecorder
+
+        return OnvifRecorder(url, username, password, **options)
+    if driver == "rtsp":
+        from device.recorders.replay import RtspRecorder
+
+        return RtspRecorder(url, username, password, **options)
+    raise DeviceError(f"There is no driver {driver!r} for recorders: use one of {', '.join(DRIVERS)}.")

@@ -116,7 +116,10 @@ class Probe:
 
 @dataclass
 class AcquisitionReport:
-    """What was asked for and what truly came; `to_json` is the stable form in the bag (docs/evidence-format.md)."""
+    """What was asked for and what truly came; `to_json` is the stable form in the bag (docs/evidence-format.md).
+
+    `complete`: the whole span is there. `nothing_lost`: whatever is missing was never recorded.
+    """
 
     recording: str
     requested: Span
@@ -142,6 +145,9 @@ class AcquisitionReport:
     warnings: list[str] = field(default_factory=list)
     started: datetime | None = None
     finished: datetime | None = None
+    nothing_lost: bool = True
+    reconnections: int = 0
+    received: int = 0
     schema: str = "diaoqu-acquisition-1"
 
     def to_json(self) -> dict[str, Any]:

@@ -1,0 +1,311 @@
+"""The recorder commands of `diaoqu`: they need neither the service nor a database.
+
+Exit status 0 done, 1 found a problem (unreachable, refused, an incomplete span), 2 wrong use. With `--json` standard
+output is one JSON document; messages for people go to standard error.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from device import media
+from device.recorders.base import AcquisitionReport, DeviceError, ProgressCallback, Recorder, Span
+from device.recorders.onvif import OnvifRecorder
+from device.recorders.replay import RtspRecorder
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO 8601 time with its zone: 2026-02-01T10:00:00Z or …+08:00."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is no ISO 8601 time, like 2026-02-01T10:00:00Z", param, ctx)
+        if at.tzinfo is None:
+            self.fail(f"{value!r} has no time zone: add Z for UTC, or an offset like +08:00", param, ctx)
+        return at.astimezone(UTC)
+
+
+class Seconds(click.ParamType[timedelta]):
+    """A duration in seconds, with a sign: 37, -1.5."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return timedelta(seconds=float(value))
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+
+
+@click.group()
+def recorder() -> None:
+    """Talk to a video recorder: who it is, what it holds, and copies of footage."""
+
+
+def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which recorder, and errors as one line with status 1."""
+
+    @click.option("--url", help="ONVIF device service, like http://192.0.2.7/onvif/device_service.")
+    @click.option("--user", default="", help="User name on the recorder.")
+    @click.option(
+        "--password-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="File whose first line is the password.",
+    )
+    @click.option("--rtsp", help="Replay address instead of the one the recorder names (or its host and port only).")
+    @click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait for each answer.")
+    @wraps(command)
+    def wrapped(
+        *args: Any, url: str | None, user: str, password_file: Path | None, rtsp: str | None, timeout: float, **kw: Any
+    ) -> Any:
+        password = ""
+        if password_file is not None:
+            password = (password_file.read_text(encoding="utf-8").splitlines() or [""])[0]
+        if not url and not rtsp:
+            raise click.UsageError("Name the recorder with --url, or a replay address with --rtsp.")
+        try:
+            found: Recorder
+            if url:
+                found = OnvifRecorder(url, user, password, rtsp_override=rtsp, timeout=timeout, stall=timeout)
+            else:
+                found = RtspRecorder(str(rtsp), user, password, timeout=timeout, stall=timeout)
+            return command(*args, recorder=found, **kw)
+        except DeviceError as error:
+            click.echo(f"diaoqu: {error}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+def _span(command: Callable[..., Any]) -> Callable[..., Any]:
+    @click.option("--recording", default="", help="Token of the recording (see `recorder recordings`).")
+    @click.option("--from", "start", type=Instant(), required=True, help="Beginning of the span, true time.")
+    @click.option("--to", "end", type=Instant(), required=True, help="End of the span, true time.")
+    @wraps(command)
+    def wrapped(*args: Any, start: datetime, end: datetime, **kw: Any) -> Any:
+        if start >= end:
+            raise click.BadParameter("the span must end after it begins", param_hint="--to")
+        if not kw["recording"] and isinstance(kw["recorder"], OnvifRecorder):
+            raise click.UsageError("Name the recording with --recording.")
+        return command(*args, span=Span(start, end), **kw)
+
+    return wrapped
+
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at is not None else None
+
+
+@recorder.command()
+@_connection
+@_as_json
+def probe(recorder: Recorder, as_json: bool) -> None:
+    """Say who the recorder is and how far its clock is off."""
+    found = recorder.probe()
+    offset, uncertainty = found.clock.offset.total_seconds(), found.clock.uncertainty.total_seconds()
+    if as_json:
+        _print_json(
+            {
+                "manufacturer": found.identity.manufacturer,
+                "model": found.identity.model,
+                "firmware": found.identity.firmware,
+                "serial": found.identity.serial,
+                "driver": found.identity.driver,
+                "clock": {
+                    "offset_seconds": offset,
+                    "uncertainty_seconds": uncertainty,
+                    "method": found.clock.method,
+                    "measured_at": _iso(found.clock.measured_at),
+                },
+                "services": list(found.services),
+            }
+        )
+        return
+    identity = found.identity
+    click.echo(f"{identity.manufacturer} {identity.model}, firmware {identity.firmware}, serial {identity.serial}")
+    sense = "ahead of" if offset >= 0 else "behind"
+    click.echo(f"clock {abs(offset):.3f} s {sense} true time (±{uncertainty:.3f} s)")
+
+
+@recorder.command()
+@_connection
+@_as_json
+def recordings(recorder: Recorder, as_json: bool) -> None:
+    """List what the recorder holds."""
+    found = recorder.recordings()
+    if as_json:
+        _print_json(
+            [
+                {
+                    "token": each.token,
+                    "camera": each.camera,
+                    "from": _iso(each.start),
+                    "until": _iso(each.end),
+                    "tracks": list(each.tracks),
+                }
+                for each in found
+            ]
+        )
+        return
+    for each in found:
+        click.echo(f"{each.token}\t{each.camera}\t{_iso(each.start)}\t{_iso(each.end)}\t{', '.join(each.tracks)}")
+
+
+@recorder.command()
+@_connection
+@_span
+@_as_json
+def coverage(recorder: Recorder, recording: str, span: Span, as_json: bool) -> None:
+    """Say what the recorder holds of a span; status 1 unless all of it."""
+    found = recorder.coverage(recording, span)
+    if as_json:
+        _print_json(
+            {
+                "recording": found.recording,
+                "from": _iso(span.start),
+                "to": _iso(span.end),
+                "status": found.status,
+                "recorded": [[_iso(part.start), _iso(part.end)] for part in found.recorded],
+                "gaps": [[_iso(gap.start), _iso(gap.end), gap.cause] for gap in found.gaps],
+                "earliest": _iso(found.earliest),
+                "latest": _iso(found.latest),
+            }
+        )
+    else:
+        click.echo(found.status)
+        for part in found.recorded:
+            click.echo(f"recorded\t{_iso(part.start)}\t{_iso(part.end)}")
+        for gap in found.gaps:
+            click.echo(f"missing\t{_iso(gap.start)}\t{_iso(gap.end)}\t{gap.cause}")
+    sys.exit(0 if found.status == "complete" else 1)
+
+
+@recorder.command()
+@_connection
+@_span
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write (.mkv).")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="File for the report (JSON).")
+@click.option("--force", is_flag=True, help="Replace the files if they exist.")
+@_as_json
+def export(
+    recorder: Recorder, recording: str, span: Span, out: Path, report: Path | None, force: bool, as_json: bool
+) -> None:
+    """Copy a span of footage, untouched; status 1 when it is not complete."""
+    for path in (out, report):
+        if path is not None and path.exists() and not force:
+            raise click.UsageError(f"{path} exists: choose another name, or --force to replace it.")
+    with _progress() as progress:
+        done = recorder.acquire(recording, span, out, progress)
+    text = json.dumps(done.to_json(), ensure_ascii=False, indent=2)
+    if report is not None:
+        with media.published(report) as draft:
+            draft.write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        click.echo(text)
+    else:
+        _summarise(done)
+    sys.exit(0 if done.complete else 1)
+
+
+def _summarise(done: AcquisitionReport) -> None:
+    click.echo(
+        f"{done.file}: {done.frames} pictures from {_iso(done.first_frame)} to {_iso(done.last_frame)}, "
+        f"{done.size / 1e6:.1f} MB, {done.sha256}"
+    )
+    for gap in done.gaps:
+        click.echo(f"missing {_iso(gap.start)} to {_iso(gap.end)}: {gap.cause}")
+    for warning in done.warnings:
+        click.echo(f"note: {warning}", err=True)
+    if not done.complete:
+        click.echo("The span is not complete.", err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[ProgressCallback | None]:
+    """A bar on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("[progress.percentage]{task.percentage:>3.0f} %"),
+        BarColumn(),
+        DownloadColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0, speed="")
+
+        def show(facts: dict[str, Any]) -> None:
+            size = int(facts.get("bytes") or 0)
+            fraction = float(facts.get("fraction") or 0.0)
+            total = int(size / fraction) if fraction > 0 else None
+            bar.update(task, completed=size, total=total, speed=f"{facts.get('speed') or 0:.0f}×")
+
+        yield show
+
+
+@click.command("simulate-recorder")
+@click.option("--port", default=0, help="Port of the ONVIF services; 0 takes a free one.")
+@click.option("--rtsp-port", default=0, help="Port of the replay service; 0 takes a free one.")
+@click.option("--user", help="User name to ask for; without it the recorder asks for none.")
+@click.option(
+    "--password-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File whose first line is the password.",
+)
+@click.option(
+    "--media",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data/simulator"),
+    show_default=True,
+    help="Folder of the footage; filled at the first start.",
+)
+@click.option("--clock-offset", type=Seconds(), default="37", show_default=True, help="Recorder minus true time.")
+def simulate_recorder(
+    port: int, rtsp_port: int, user: str | None, password_file: Path | None, folder: Path, clock_offset: timedelta
+) -> None:
+    """Run a simulated ONVIF Profile G recorder on 127.0.0.1 until interrupted."""
+    from device.simulator import MediaError, Simulator
+
+    password = None
+    if password_file is not None:
+        password = (password_file.read_text(encoding="utf-8").splitlines() or [""])[0]
+    if user and password is None:
+        raise click.UsageError("--user needs --password-file.")
+    try:
+        simulator = Simulator(folder, port, rtsp_port, user, password, clock_offset)
+        simulator.start()
+    except (MediaError, OSError) as error:
+        click.echo(f"diaoqu: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"ONVIF {simulator.url}")
+    click.echo(f"RTSP  rtsp://127.0.0.1:{simulator.rtsp_port}/")
+    sys.stdout.flush()
+    simulator.serve_forever()

@@ -1,0 +1,282 @@
+"""Acquisition over RTSP, common to all drivers that replay: pull, relay, write, check, report.
+
+Nothing is half-written: the file is made beside its place and published when it is whole. What is missing in it does
+not raise, it is said in the report.
+"""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import shutil
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from device import media
+from device.pull import Outcome, Pull, Source
+from device.recorders.base import (
+    AcquisitionReport,
+    ClockOffset,
+    Coverage,
+    DiskFullError,
+    Gap,
+    Probe,
+    ProgressCallback,
+    RecorderIdentity,
+    RecorderRefusedError,
+    RecorderUnreachableError,
+    Recording,
+    Span,
+)
+from device.relay import Relay
+from device.rtsp import Limits, Login, without_login
+from device.timeline import SECOND, TrackTimeline
+
+RESERVE = 64 * 1024 * 1024
+LEAST_RATE = 30_000
+MEASURED_AFTER = 10.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BROKEN = frozenset({"eof", "cut", "stall", "connection_lost"})
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that may still be written in a folder."""
+    return shutil.disk_usage(folder).free
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What to acquire and what is known beforehand. `held`: what the recorder's index holds, in true time, if known.
+
+    `offset` is what is added to true time to get the recorder's. Unless `keep_partial`, a connection that is lost for
+    good raises instead of leaving a file that ends too early.
+    """
+
+    recording: str
+    span: Span
+    uri: str
+    login: Login = field(default_factory=Login)
+    limits: Limits = field(default_factory=Limits)
+    tls: ssl.SSLContext | None = None
+    driver: str = "rtsp"
+    offset: timedelta = timedelta(0)
+    clock: ClockOffset | None = None
+    identity: RecorderIdentity | None = None
+    held: Sequence[Span] | None = None
+    warnings: Sequence[str] = ()
+    retries: int = 4
+    keep_partial: bool = True
+    reserve: int = RESERVE
+    free: Callable[[Path], int] = free_space
+
+    def acquire(self, target: Path, progress: ProgressCallback | None = None) -> AcquisitionReport:
+        """Copy the span to `target`, untouched, and say what came.
+
+        Raises:
+            RecorderUnreachableError, RecorderBusyError: nothing came (or see `keep_partial`).
+            RecorderRefusedError: the recorder says no, or sends no frame of the span.
+            DiskFullError: there is no room; nothing was published.
+            DeviceError: ffmpeg is missing or failed.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._check_space(target.parent, int(self.span.duration.total_seconds()) * LEAST_RATE)
+        started = datetime.now(UTC)
+        with media.published(target) as draft:
+            outcome, notes = asyncio.run(self._pull(draft, progress))
+            if outcome.reached_end is False and outcome.end_reason in BROKEN and not self.keep_partial:
+                raise RecorderUnreachableError("The connection to the recorder was lost before the end of the span.")
+            report = self._report(draft, target, outcome, notes, started)
+        if progress is not None:
+            progress({"fraction": 1.0, "bytes": report.size, "frames": report.frames, "media_seconds": self._seconds})
+        return report
+
+    @property
+    def _seconds(self) -> float:
+        return self.span.duration.total_seconds()
+
+    async def _pull(self, draft: Path, progress: ProgressCallback | None) -> tuple[Outcome, list[str]]:
+        relay = Relay(draft)
+        watch = _Watch(self, draft, progress)
+        held = None
+        if self.held is not None:
+            held = [(self._recorder_time(part.start), self._recorder_time(part.end)) for part in self.held]
+        pull = Pull(
+            Source(self.uri, self.login, self.limits, self.tls, retries=self.retries),
+            self._recorder_time(self.span.start),
+            self._recorder_time(self.span.end),
+            relay,
+            held=held,
+            tick=watch.tick,
+        )
+        try:
+            outcome = await pull.run()
+            if outcome.main is None or not outcome.main.frames:
+                raise RecorderRefusedError("The recorder sent no footage of this span.")
+            await relay.finish()
+        except BaseException:
+            with contextlib.suppress(asyncio.CancelledError):
+                await relay.abort()
+            raise
+        return outcome, relay.errors
+
+    def _report(
+        self, draft: Path, target: Path, outcome: Outcome, notes: list[str], started: datetime
+    ) -> AcquisitionReport:
+        main = outcome.main
+        assert main is not None
+        contents = media.probe(draft)
+        warnings = [*self.warnings, *outcome.warnings, *(f"ffmpeg: {note}" for note in notes[:20])]
+        video = contents.video
+        stored = len(contents.of(video)) if video is not None else main.frames
+        if stored != main.frames:
+            warnings.append(f"the recorder sent {main.frames} pictures, the file holds {stored}")
+        gaps = tuple(Gap(self._true_time(j.start), self._true_time(j.end), j.cause) for j in outcome.jumps)
+        lost = sum(line.lost for line in outcome.timelines)
+        whole = not gaps and not lost and outcome.reached_end and stored == main.frames
+        return AcquisitionReport(
+            recording=self.recording,
+            requested=self.span,
+            file=target.name,
+            complete=whole,
+            nothing_lost=stored == main.frames and not lost and all(gap.cause == "not_recorded" for gap in gaps),
+            end_reason=outcome.end_reason,
+            confidence=outcome.confidence,
+            first_frame=self._true_time(main.first) if main.first is not None else None,
+            last_frame=self._true_time(main.last) if main.last is not None else None,
+            frames=stored,
+            packets_lost=lost,
+            size=draft.stat().st_size,
+            sha256=media.sha256(draft),
+            codecs=tuple(stream.codec for stream in contents.streams),
+            width=video.width if video is not None else None,
+            height=video.height if video is not None else None,
+            gaps=gaps,
+            clock=self.clock,
+            recorder=self.identity,
+            replay_uri=without_login(self.uri),
+            tools={
+                "ffmpeg": media.ffmpeg_version(),
+                "diaoqu": importlib.metadata.version("diaoqu"),
+                "driver": self.driver,
+            },
+            tracks=[self._track(line) for line in outcome.timelines],
+            reconnections=outcome.reconnections,
+            received=outcome.received,
+            warnings=warnings,
+            started=started,
+            finished=datetime.now(UTC),
+        )
+
+    def _track(self, line: TrackTimeline) -> dict[str, Any]:
+        """A track's own count and bounds, also on the recorder's clock, as it wrote them."""
+        return {
+            "track": line.track.name,
+            "frames": line.frames,
+            "key_frames": line.clean,
+            "packets": line.packets,
+            "packets_lost": line.lost,
+            "payload_bytes": line.size,
+            "first_frame": self._true_time(line.first) if line.first is not None else None,
+            "last_frame": self._true_time(line.last) if line.last is not None else None,
+            "recorder_first_frame": EPOCH + timedelta(microseconds=line.first) if line.first is not None else None,
+            "recorder_last_frame": EPOCH + timedelta(microseconds=line.last) if line.last is not None else None,
+            "gaps": [[self._true_time(jump.start), self._true_time(jump.end), jump.cause] for jump in line.jumps],
+        }
+
+    def _recorder_time(self, at: datetime) -> int:
+        return (at + self.offset - EPOCH) // timedelta(microseconds=1)
+
+    def _true_time(self, at: int) -> datetime:
+        return EPOCH + timedelta(microseconds=at) - self.offset
+
+    def _check_space(self, folder: Path, needed: int) -> None:
+        free = self.free(folder)
+        if free < needed + self.reserve:
+            raise DiskFullError(
+                f"The footage needs about {needed // 1_000_000} MB, and {max(0, free - self.reserve) // 1_000_000} MB "
+                f"are free in {folder}: make room, then try again."
+            )
+
+
+class _Watch:
+    """Looks after a running pull: disk space from the measured rate, and progress."""
+
+    def __init__(self, acquisition: Acquisition, draft: Path, progress: ProgressCallback | None) -> None:
+        self._acquisition = acquisition
+        self._folder = draft.parent
+        self._progress = progress
+        self._began = time.monotonic()
+        self._looked = 0.0
+
+    def tick(self, pull: Pull) -> None:
+        done = max(0.0, (pull.position - pull.start) / SECOND)
+        total = (pull.end - pull.start) / SECOND
+        size = sum(line.size for line in pull.timelines)
+        now = time.monotonic()
+        if now - self._looked > 1.0:
+            self._looked = now
+            expected = int(size / done * max(0.0, total - done)) if done > MEASURED_AFTER else 0
+            self._acquisition._check_space(self._folder, expected)
+        if self._progress is not None:
+            self._progress(
+                {
+                    "fraction": min(1.0, done / total),
+                    "bytes": size,
+                    "media_seconds": done,
+                    "speed": done / max(0.001, now - self._began),
+                    "frames": sum(line.frames for line in pull.timelines[:1]),
+                }
+            )
+
+
+class RtspRecorder:
+    """A bare replay address without ONVIF: no index, no clock, no identity. `url` is what RTSP plays."""
+
+    def __init__(
+        self,
+        url: str,
+        username: str = "",
+        password: str = "",
+        *,
+        timeout: float = 10.0,
+        stall: float = 10.0,
+        allow_basic: bool = False,
+        keep_partial: bool = True,
+        free: Callable[[Path], int] = free_space,
+    ) -> None:
+        self.url = url
+        self._login = Login(username, password, allow_basic)
+        self._limits = Limits(connect=timeout, response=timeout, stall=stall)
+        self._keep_partial = keep_partial
+        self._free = free
+
+    def probe(self) -> Probe:
+        """Raises RecorderRefusedError: RTSP tells nothing of the recorder itself."""
+        raise RecorderRefusedError("A bare replay address tells neither the recorder's name nor its clock.")
+
+    def recordings(self) -> list[Recording]:
+        """Raises RecorderRefusedError: RTSP has no list of recordings."""
+        raise RecorderRefusedError("A bare replay address has no list of recordings.")
+
+    def coverage(self, recording: str, span: Span) -> Coverage:  # noqa: ARG002 - the protocol's signature
+        """Raises RecorderRefusedError: RTSP has no index."""
+        raise RecorderRefusedError("A bare replay address has no index of what was recorded.")
+
+    def acquire(
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
+    ) -> AcquisitionReport:
+        """As `Recorder.acquire`; times are taken as the recorder's own."""
+        return Acquisition(
+            recording,
+            span,
+            self.url,
+            self._login,
+            self._limits,
+            keep_partial=self._keep_partial,
+            warnings=("the recorder's clock was not compared with true time",),
+            free=self._free,
+        ).acquire(target, progress)

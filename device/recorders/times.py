@@ -1,0 +1,35 @@
+"""Times as recorders write them: with a space for the T, as 24:00:00, without a zone, with any number of digits."""
+
+import re
+from datetime import UTC, datetime, timedelta, timezone
+
+_PATTERN = re.compile(
+    r"\s*(\d{4})-(\d{1,2})-(\d{1,2})[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?\s*(Z|z|[+-]\d{2}:?\d{2})?\s*"
+)
+
+
+def parse_time(text: str) -> datetime | None:
+    """A recorder's time in UTC; without a zone it is taken as UTC. None for an empty or impossible one."""
+    match = _PATTERN.fullmatch(text[:64])
+    if match is None:
+        return None
+    year, month, day, hour, minute = (int(match[group]) for group in range(1, 6))
+    second = int(match[6] or 0)
+    micro = int((match[7] or "0")[:6].ljust(6, "0"))
+    extra = timedelta(0)
+    if hour == 24 and minute == second == micro == 0:
+        hour, extra = 0, timedelta(days=1)
+    if second == 60:
+        second, extra = 59, timedelta(seconds=1)
+    try:
+        at = datetime(year, month, day, hour, minute, second, micro, tzinfo=_zone(match[8]))
+        return (at + extra).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _zone(text: str | None) -> timezone:
+    if not text or text in "Zz":
+        return UTC
+    offset = timedelta(hours=int(text[1:3]), minutes=int(text[-2:]))
+    return timezone(-offset if text[0] == "-" else offset)

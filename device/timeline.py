@@ -1,0 +1,186 @@
+"""Where each frame lies on the recorder's own timeline, what is missing between frames, and the times in the container.
+
+All times here are integers: microseconds since 1970 on the *recorder's* clock.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from device.rtp import END_OF_SECTION, Frame, TrackFormat, signed32
+
+SECOND = 1_000_000
+PLAUSIBLE = 13 * 3600 * SECOND
+RTP_ORIGIN = 1 << 28
+LONGEST_STEP = 6 * 3600 * SECOND
+RECENT = 512
+REPEATS = 64
+INDEX_STEP = 3 * SECOND // 2
+CONFIDENCE = ("high", "medium", "low")
+
+Stretches = Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Jump:
+    """A stretch without frames; `cause` as in device.recorders.base.Gap."""
+
+    start: int
+    end: int
+    cause: str
+
+
+class SessionClock:
+    """The recorder's time of each frame of one track in one connection.
+
+    The extension 0xABAC counts as high confidence (also between frames that carry it), an RTCP sender report within
+    the span as medium, the Range of the PLAY answer, or in its absence the range asked for, as low.
+    """
+
+    def __init__(self, track: TrackFormat, asked: int, answered: int | None, rtp_time: int | None) -> None:
+        self._clock = track.clock
+        self._asked = asked
+        self._start = answered if answered is not None and abs(answered - asked) < PLAUSIBLE else asked
+        self._rtp_time = rtp_time
+        self._anchor: tuple[int, int, int] | None = None
+        self.implausible = 0
+
+    def place(self, frame: Frame, sender_report: tuple[int, int] | None) -> tuple[int, int]:
+        """(time, rank of its confidence: 0 high, 1 medium, 2 low)."""
+        if frame.at is not None:
+            if abs(frame.at - self._asked) < PLAUSIBLE + 24 * 3600 * SECOND:
+                self._anchor = (frame.at, frame.ticks, 0)
+                return frame.at, 0
+            self.implausible += 1
+        if self._anchor is None or self._anchor[2]:
+            if sender_report is not None and abs(sender_report[0] - self._asked) < PLAUSIBLE:
+                behind = signed32(frame.rtp_time - sender_report[1])
+                self._anchor = (sender_report[0], frame.ticks - behind, 1)
+            elif self._anchor is None:
+                behind = signed32(frame.rtp_time - self._rtp_time) if self._rtp_time is not None else 0
+                self._anchor = (self._start, frame.ticks - behind, 2)
+        at, ticks, rank = self._anchor
+        return at + round((frame.ticks - ticks) * SECOND / self._clock), rank
+
+
+class TrackTimeline:
+    """One track of the copy across all connections: bounds, counts, gaps, duplicates, outgoing RTP times."""
+
+    def __init__(self, track: TrackFormat, held: Stretches | None) -> None:
+        self.track = track
+        self.held = held
+        self.frames = 0
+        self.packets = 0
+        self.lost = 0
+        self.size = 0
+        self.first: int | None = None
+        self.last: int | None = None
+        self.jumps: list[Jump] = []
+        self.steps_back = 0
+        self.clean = 0
+        self._reconnected = False
+        self._fresh = REPEATS
+        self._flags = 0
+        self._recent: deque[int] = deque(maxlen=RECENT)
+        self._steps: deque[int] = deque(maxlen=9)
+        self._anchor: tuple[int, int] | None = None
+        self._out = RTP_ORIGIN
+
+    @property
+    def interval(self) -> int:
+        """The usual time between frames; 0 while unknown."""
+        return sorted(self._steps)[len(self._steps) // 2] if self._steps else 0
+
+    @property
+    def tolerance(self) -> int:
+        """A longer step than this is a gap."""
+        return max(SECOND // 2, 3 * self.interval) if len(self._steps) > 2 else SECOND
+
+    def resume(self) -> None:
+        """A new connection begins: its RTP times are new, and it may repeat what came before."""
+        if self.last is not None:
+            self._reconnected = True
+            self._fresh = 0
+        self._anchor = None
+
+    def is_duplicate(self, at: int, rank: int) -> bool:
+        """This frame came before the connection broke."""
+        if self._fresh >= REPEATS or self.last is None:
+            return False
+        if rank:
+            return at <= self.last + 5000
+        return at <= self.last and (at in self._recent or at < self._recent[0])
+
+    def accept(self, frame: Frame, at: int) -> None:
+        """Count a frame of the copy and note what is missing before it."""
+        last = self.last
+        if last is None:
+            self.first = self.last = at
+        else:
+            step = at - last
+            if step > self.tolerance:
+                self.jumps += self._missing(frame, last + self.interval, at)
+            elif frame.lost:
+                self.jumps.append(Jump(last, max(at, last + 1), "packets_lost"))
+            if step > 0:
+                self._steps.append(step)
+                self.last = at
+            elif step < -SECOND:
+                self.steps_back += 1
+        self.first = min(self.first or at, at)
+        self._flags = frame.flags
+        self._reconnected = False
+        self._fresh += 1
+        self._recent.append(at)
+        self.frames += 1
+        self.packets += len(frame.packets)
+        self.lost += frame.lost
+        self.size += frame.size
+        self.clean += frame.flags >> 7 & 1
+
+    def rtp_time(self, frame: Frame, at: int, origin: int) -> int:
+        """The RTP time for the container: the recorder's own clock from `origin`, fine steps from the encoder.
+
+        Only a jump of more than 0.1 s between the two sets a new anchor, so that frames keep the encoder's spacing.
+        """
+        clock = self.track.clock
+        wanted = RTP_ORIGIN + round((at - origin) * clock / SECOND)
+        out = frame.ticks + self._anchor[0] if self._anchor is not None else wanted
+        if self._anchor is None or abs(out - wanted) > clock // 10:
+            out = wanted
+            if self.frames > 1:
+                step = max(1, self.interval * clock // SECOND)
+                out = min(max(out, self._out + step), self._out + LONGEST_STEP // SECOND * clock)
+            self._anchor = (out - frame.ticks, at)
+        self._out = max(self._out, out)
+        return out & 0xFFFFFFFF
+
+    def _missing(self, frame: Frame, start: int, end: int) -> list[Jump]:
+        if self._flags & END_OF_SECTION:
+            return [Jump(start, end, "not_recorded")]
+        cause = "connection" if self._reconnected else "packets_lost" if frame.lost else "unknown"
+        return explain(self.held, start, end, cause)
+
+
+def explain(held: Stretches | None, start: int, end: int, cause: str) -> list[Jump]:
+    """Split what is missing into what the recorder's index does not hold (`not_recorded`) and the rest (`cause`).
+
+    Indexes are coarse: a held piece shorter than INDEX_STEP at the edge of a hole belongs to the hole.
+    """
+    pieces: list[Jump] = []
+    position = start
+    for begin, stop in sorted(held or [(start, end)]):
+        begin, stop = max(begin, position), min(stop, end)
+        if begin >= stop or (stop - begin < INDEX_STEP and (begin, stop) != (start, end)):
+            continue
+        if begin > position:
+            pieces.append(Jump(position, begin, "not_recorded"))
+        pieces.append(Jump(begin, stop, cause))
+        position = stop
+    if position < end:
+        pieces.append(Jump(position, end, "not_recorded"))
+    if len(pieces) > 1:
+        pieces = [piece for piece in pieces if piece.cause == cause or piece.end - piece.start >= INDEX_STEP]
+        if len(pieces) == 1 and pieces[0].cause == cause:
+            return [Jump(start, end, cause)]
+    return pieces

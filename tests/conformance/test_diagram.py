@@ -253,6 +253,19 @@ def test_a_failed_camera_is_tried_again_alone(walk: Walk) -> None:
     assert [one["item"] for one in walk.data["acquisitions"]] == [1, 2]
 
 
+@pytest.mark.parametrize("element", ["check_footage", "make_viewing_copy"])
+def test_a_full_disk_after_the_acquisition_is_the_operators_too(walk: Walk, element: str) -> None:
+    walk.to_preparation().prepare()
+    acquired = {"camera": "gate", "item": 1, "report": {}, "complete": True}
+    walk.finish("acquire_footage", acquired)
+    if element == "make_viewing_copy":
+        walk.finish("check_footage", {"verdict": "sound", "findings": []})
+    walk.fail(element, "DISK_FULL")
+    walk.submit("handle_camera_fault", {"decision": "retry"}, by="operator")
+    walk.retrieve("gate")
+    assert walk.waiting == {"check_playback"}
+
+
 def test_when_no_camera_delivers_the_case_is_closed(walk: Walk) -> None:
     walk.to_preparation().prepare()
     walk.fail("acquire_footage", "RECORDER_REFUSED")

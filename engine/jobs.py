@@ -9,7 +9,7 @@ A claim raises the epoch, so whatever an earlier holder still reports is refused
 claimable again: a worker that was killed loses nothing. Each function that takes a `database` is one transaction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -64,13 +64,14 @@ def claim(database: Database, *, owner: str, site: str, lease: timedelta = LEASE
 
     Jobs with the same exclusive key run at most `exclusive_limit` at once: a recorder allows one playback.
     """
+    with database.reading() as session:  # idle workers must not queue for the write lock
+        if not _claimable(session, site, limit=1):
+            return None
     lost: list[UUID] = []
     claimed = None
     with database.transaction() as session:
         at = lease_clock(session)
-        claimable = (Job.site == site, Job.operator != "", _due(at))
-        query = select(Job.id).where(*claimable).order_by(Job.due_at, Job.id).limit(200)
-        for job_id in session.scalars(query).all():
+        for job_id in _claimable(session, site, limit=200):
             locked = select(Job).where(Job.id == job_id, _due(at)).with_for_update(skip_locked=True)
             job = session.scalars(locked).one_or_none()
             if job is None or _busy(session, job, at):
@@ -83,6 +84,11 @@ def claim(database: Database, *, owner: str, site: str, lease: timedelta = LEASE
     for job_id in lost:
         _give_up(database, job_id)
     return claimed
+
+
+def _claimable(session: Session, site: str, *, limit: int) -> Sequence[UUID]:
+    query = select(Job.id).where(Job.site == site, Job.operator != "", _due(lease_clock(session)))
+    return session.scalars(query.order_by(Job.due_at, Job.id).limit(limit)).all()
 
 
 def _due(at: datetime) -> ColumnElement[bool]:

@@ -6,6 +6,7 @@ A recorder's password is kept encrypted; it is decrypted only to open a connecti
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -51,9 +52,9 @@ class RegisteredCamera:
     sessions: int
     retention_days: int
 
-    def connect(self) -> base.Recorder:
-        """The recorder's driver. Raises the errors of `device.recorders.open_recorder`."""
-        return recorders.open_recorder(self.driver, self.url, self.username, self.password)
+    def connect(self, **options: Any) -> base.Recorder:
+        """The recorder's driver, with the driver's own `options`. Raises as `device.recorders.open_recorder`."""
+        return recorders.open_recorder(self.driver, self.url, self.username, self.password, **options)
 
 
 def add_recorder(

@@ -11,7 +11,7 @@ from device.documents.sheet import Sheet, SignLine
 def signature_list(sheet: Sheet, signatures: Sequence[Signed], case: CaseFacts) -> None:
     if not signatures:
         return
-    sheet.section("四、电子签名清单", "Electronic signatures")
+    sheet.section("电子签名清单", "Electronic signatures")
     sheet.table(
         [("环节", "Step"), ("签名人", "Signer"), ("时间", "Time"), ("所签内容的 SHA-256", "Digest of what was signed")],
         [

@@ -1,0 +1,105 @@
+"""Opening and closing a case (clauses 1.1, 5.1)."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from device import access, cases, retention
+from device.models import Camera
+from engine import identity
+from engine.errors import N_, NotFoundError
+from engine.models import Department, Instance, User
+from engine.operators import StepContext, operator
+from engine.settings import Settings
+
+
+@operator("case/open", zh="登记案件", en="Open the case", synchronous=True)
+def open_case(context: StepContext, *, application: dict[str, Any]) -> dict[str, Any]:
+    """Give the request its case number and find out who decides on it; after a correction the number stays.
+
+    `members` are the committee members who may vote: nobody of the applicant's department (rules of conduct).
+    """
+    session = context.session
+    applicant = _applicant(context, application)
+    retention_days = _retention_days(context, application.get("cameras"))
+    start = application.get("start_at")
+    overwritten = retention.overwritten_at(datetime.fromisoformat(start), retention_days) if start else None
+    case = cases.open_case(
+        session,
+        context.instance_id,
+        applicant=applicant.username,
+        department_id=applicant.department_id,
+        at=context.at,
+        overwritten_at=overwritten,
+    )
+    instance = session.get_one(Instance, context.instance_id)
+    if instance.business_key != case.number:
+        instance.business_key = case.number
+    if not case.seq:
+        access.record(session, case, "opened", applicant.username, at=context.at)
+    department = applicant.department
+    return {
+        "number": case.number,
+        "applicant": applicant.username,
+        "department": department.name if department else "",
+        "head": identity.head_of(session, applicant, at=context.at),
+        "members": _members(context, applicant),
+        "chair": _chair(context, applicant),
+        "retention_days": min(retention_days, default=Settings.retention_days),
+        "overwritten_at": overwritten.isoformat() if overwritten else None,
+    }
+
+
+@operator("case/close", zh="结案", en="Close the case", synchronous=True)
+def close_case(context: StepContext, *, outcome: str, reason: str = "") -> dict[str, Any]:
+    """Note how the case ended. A request that was withdrawn before it got a number has no case to close."""
+    session = context.session
+    try:
+        case = cases.of_instance(session, context.instance_id)
+    except NotFoundError:
+        return {"number": "", "outcome": outcome, "closed_at": context.at.isoformat()}
+    ended = bool(case.outcome)
+    cases.close(case, outcome, reason or "", at=context.at)
+    if not ended:
+        details = {"outcome": outcome, "reason": reason}
+        access.record(session, case, "closed", context.actor, at=context.at, details=details)
+    closed_at = case.closed_at or context.at
+    return {"number": case.number, "outcome": case.outcome, "closed_at": closed_at.isoformat()}
+
+
+def _applicant(context: StepContext, application: dict[str, Any]) -> User:
+    username = str(application.get("by") or context.data.get("applicant") or context.actor)
+    found = identity.find(context.session, username)
+    if found is None:
+        raise NotFoundError(N_("There is no user %(username)s."), username=username)
+    return found
+
+
+def _retention_days(context: StepContext, keys: Any) -> list[int]:
+    cameras = context.session.scalars(select(Camera).where(Camera.key.in_(list(keys or ()))))
+    return [camera.recorder.retention_days for camera in cameras]
+
+
+def _members(context: StepContext, applicant: User) -> list[str]:
+    names = identity.members(context.session, "committee")
+    users = context.session.scalars(select(User).where(User.username.in_(names)).order_by(User.username))
+    return [
+        user.username
+        for user in users
+        if user.username != applicant.username
+        and (applicant.department_id is None or user.department_id != applicant.department_id)
+    ]
+
+
+def _chair(context: StepContext, applicant: User) -> str:
+    """The chair, unless they applied themselves: then their deputy, then the head of the topmost unit, then nobody."""
+    session = context.session
+    chairs = [name for name in identity.members(session, "chair") if name != applicant.username]
+    if chairs:
+        return chairs[0]
+    deputy = identity.deputy_of(session, applicant.username, context.at)
+    if deputy:
+        return deputy
+    top = session.scalar(select(Department.head_username).where(Department.parent_id.is_(None)))
+    return top if top and top != applicant.username else ""

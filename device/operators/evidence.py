@@ -1,0 +1,56 @@
+"""Two verified copies on two stores, and clearing away what is not needed any more (clauses 3.3, N3)."""
+
+from typing import Any
+
+from device import evidence
+from device.models import EvidenceItem
+from device.operators.running import DISK_FULL, STORE_FAILED, bytes_done, case_of, modelled
+from device.storage import open_stores
+from engine.operators import JobContext, operator
+
+
+@operator("evidence/back_up", zh="备份录像", en="Back up the footage", errors=(STORE_FAILED, DISK_FULL))
+def back_up(context: JobContext) -> dict[str, Any]:
+    """Put each master, viewing copy and report on both stores and read it back from there."""
+    case = case_of(context)
+    with context.database.reading() as session:
+        items = accepted(context, evidence.items_of(session, case, "master", "viewing_copy", "report"))
+    copies = []
+    with modelled(context):
+        stores = open_stores(context.settings)
+        watch = bytes_done(context, sum(item.size for item in items) * len(stores))
+        for item in items:
+            for store in stores:
+                copy = evidence.back_up(context.database, context.settings, item.id, store, watch)
+                if item.kind != "report":
+                    copies.append(
+                        {
+                            "item": item.id,
+                            "kind": item.kind,
+                            "store": store.name,
+                            "key": copy.key,
+                            "sha256": copy.digest,
+                            "verified_at": copy.verified_at.isoformat(),
+                        }
+                    )
+    return {"copies": copies}
+
+
+@operator(
+    "evidence/discard_working_copies",
+    zh="清理工作副本",
+    en="Discard working copies",
+    errors=(STORE_FAILED, DISK_FULL),
+)
+def discard_working_copies(context: JobContext, *, reason: str) -> dict[str, Any]:
+    """Delete the working copies of the case and record it; copies on the stores stay until their disposal."""
+    case = case_of(context)
+    with modelled(context):
+        return {"discarded": evidence.discard(context.database, context.settings, case.id, reason)}
+
+
+def accepted(context: JobContext, items: list[EvidenceItem]) -> list[EvidenceItem]:
+    """Without the footage of attempts that failed the playback check; everything when there was no check."""
+    found = context.data.get("acquisitions") or []
+    chosen = {one.get("item") for one in found if isinstance(one, dict)} - {None}
+    return [item for item in items if not chosen or item.id in chosen or item.master_id in chosen]

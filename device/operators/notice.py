@@ -1,0 +1,38 @@
+"""Telling people (clause 4.1): an in-app notice with a link to their request."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from device.models import Case
+from engine import identity, notifications
+from engine.operators import StepContext, operator
+
+GROUP = "group:"
+
+
+@operator("notice/send", zh="发送通知", en="Send a notice", synchronous=True)
+def send(context: StepContext, *, to: list[str], template: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Leave a notice for people, named by username or as `group:reviewer`.
+
+    `template` is an English text with %(name)s placeholders; the pages show it in the reader's language.
+    Names that the directory does not know are passed over.
+    """
+    session = context.session
+    case_id = session.scalar(select(Case.id).where(Case.instance_id == context.instance_id))
+    people: set[str] = set()
+    for name in to:
+        if isinstance(name, str) and name.startswith(GROUP):
+            people.update(identity.members(session, name.removeprefix(GROUP)))
+        elif name and identity.find(session, str(name)) is not None:
+            people.add(str(name))
+    sent = notifications.notify(
+        session,
+        people,
+        template,
+        params or {},
+        link=f"/cases/{case_id}" if case_id is not None else "/requests",
+        instance_id=context.instance_id,
+        at=context.at,
+    )
+    return {"sent": sent}

@@ -10,7 +10,7 @@ from engine.expressions.times import split_duration
 from engine.expressions.values import Refusal
 from engine.lint.language import check_expression
 from engine.lint.report import ACTIVITIES, BPMN, SPIFF, Report, extension, is_variable, kind, text_of
-from engine.lint.structure import lane_of
+from engine.lint.structure import lanes_of
 from engine.lint.xml import Node
 from engine.operators import Operator
 
@@ -23,6 +23,7 @@ _PROPERTIES = frozenset(
 def check_activities(
     process: Node, ids: Mapping[str, Node], files: Collection[str], groups: Collection[str], report: Report
 ) -> None:
+    lanes = lanes_of(process)
     for node in process.iter(*(BPMN + name for name in sorted(ACTIVITIES))):
         _check_activity(node, ids, report)
         match kind(node):
@@ -31,7 +32,7 @@ def check_activities(
             case "scriptTask" if not text_of(node, BPMN + "script"):
                 report.error(node, "no-script", "the script is empty")
             case "userTask":
-                _check_user_task(node, process, files, groups, report)
+                _check_user_task(node, lanes, files, groups, report)
 
 
 def _check_activity(node: Node, ids: Mapping[str, Node], report: Report) -> None:
@@ -143,7 +144,7 @@ def _check_error_codes(node: Node, operator: Operator, ids: Mapping[str, Node], 
 
 
 def _check_user_task(
-    node: Node, process: Node, files: Collection[str], groups: Collection[str], report: Report
+    node: Node, lanes: Mapping[str, str], files: Collection[str], groups: Collection[str], report: Report
 ) -> None:
     items = {item.get("name"): item for item in node.iter(SPIFF + "property") if item.get("value") is not None}
     given = {name: item.get("value").strip() for name, item in items.items() if name}
@@ -168,16 +169,16 @@ def _check_user_task(
             report.error(items["dueIn"], "property", "dueIn is an ISO 8601 duration like P1D or PT12H")
     if not node.get("name"):
         report.warning(node, "no-label", "a task without label cannot be found in the inbox")
-    _check_candidates(node, process, given, groups, report)
+    _check_candidates(node, lanes, given, groups, report)
 
 
 def _check_candidates(
-    node: Node, process: Node, given: Mapping[str, str], groups: Collection[str], report: Report
+    node: Node, lanes: Mapping[str, str], given: Mapping[str, str], groups: Collection[str], report: Report
 ) -> None:
     if given.get("assignee") or given.get("candidateUsers"):
         return
-    lane = lane_of(node, process)
-    group = given.get("candidateGroup") or ((lane.get("id") or "").removeprefix("lane_") if lane is not None else "")
+    around = (lanes[outer.get("id")] for outer in (node, *node.iterancestors()) if outer.get("id") in lanes)
+    group = given.get("candidateGroup") or next(around, "").removeprefix("lane_")
     if not group:
         report.warning(node, "no-candidate", "no lane, group or person: nobody will find this task")
     elif groups and group not in groups:

@@ -15,6 +15,8 @@ from engine.lint.xml import Node, read_xml
 from engine.spiff import dmn
 
 MAX_FILES = 200
+MAX_ELEMENTS = 20_000
+"""Of one diagram. A large procedure has two thousand; what nobody can read, nobody can approve."""
 _NAME = re.compile(r"(?:[^\W_][\w .()-]{0,80}/){0,3}[^\W_][\w .()-]{0,80}\.(?:bpmn|dmn|form|json)")
 _DMN = re.compile(r"\{https?://www\.omg\.org/spec/DMN/\d{8}/(?:MODEL/|dmn\.xsd)\}definitions")
 
@@ -30,7 +32,8 @@ class Deployment:
         self.groups = groups
         self.found: list[Problem] = []
         self.diagrams: dict[str, Node] = {}
-        self.processes: dict[str, tuple[str, Node]] = {}
+        self.processes: dict[str, str] = {}
+        self.calls: dict[str, set[str]] = {}
         self.decisions: dict[str, str] = {}
 
     def problems(self) -> list[Problem]:
@@ -73,14 +76,18 @@ class Deployment:
         if root.tag != BPMN + "definitions":
             self._add(file, "not-bpmn", "the document is not BPMN 2.0", root.sourceline or 1)
             return
+        if sum(1 for _ in root.iter()) > MAX_ELEMENTS:
+            self._add(file, "diagram-size", f"the diagram has more than {MAX_ELEMENTS} XML elements: split it")
+            return
         self.diagrams[file] = root
         for process in root.findall(BPMN + "process"):
             name = process.get("id") or ""
-            if name in self.processes and self.processes[name][0] != file:
-                message = f"the process {name} is defined in {self.processes[name][0]} too"
+            if name in self.processes and self.processes[name] != file:
+                message = f"the process {name} is defined in {self.processes[name]} too"
                 self.found.append(Problem(file, process.sourceline or 1, name, "duplicate-process", message))
             else:
-                self.processes[name] = (file, process)
+                self.processes[name] = file
+                self.calls[name] = set(calls(process))
 
     def _read_decisions(self, file: str, root: Node) -> None:
         if not _DMN.fullmatch(root.tag):
@@ -126,24 +133,24 @@ class Deployment:
         _check_layout(root, ids, report)
 
     def _check_calls(self, process: Node, report: Report) -> None:
+        circle = {called for called in self.calls.get(process.get("id") or "", ()) if self._leads_to(called, process)}
         for node in process.iter(BPMN + "callActivity"):
             called = node.get("calledElement") or ""
             if called not in self.processes and called not in self.known_processes:
                 report.error(node, "missing-process", f"the called process “{called}” is not in the deployment")
-            elif process.get("id") in self._called_from(called):
+            elif called in circle:
                 report.error(node, "recursive-call", f"{called} leads back to this process: it would never end")
 
-    def _called_from(self, process: str) -> set[str]:
-        """The process and all that it calls, directly or not."""
-        found: set[str] = set()
-        pending = [process]
+    def _leads_to(self, called: str, process: Node) -> bool:
+        """Whether a process calls another one, directly or not, or is the same."""
+        seen: set[str] = set()
+        pending = [called]
         while pending:
             name = pending.pop()
-            if name not in found:
-                found.add(name)
-                if name in self.processes:
-                    pending += calls(self.processes[name][1])
-        return found
+            if name not in seen:
+                seen.add(name)
+                pending += self.calls.get(name, ())
+        return process.get("id") in seen
 
     def _check_decisions(self, process: Node, report: Report) -> None:
         for node in process.iter(BPMN + "businessRuleTask"):

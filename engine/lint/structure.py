@@ -191,16 +191,13 @@ def _inside(lane: Node, outer: str) -> bool:
     return any(around.get("id") == outer for around in lane.iterancestors(BPMN + "lane"))
 
 
-def lane_of(node: Node, process: Node) -> Node | None:
-    """The innermost lane that holds `node` or a sub-process around it."""
-    for around in (node, *node.iterancestors()):
-        found = None
-        for lane in process.iter(BPMN + "lane"):
-            if around.get("id") in [(item.text or "").strip() for item in lane.findall(BPMN + "flowNodeRef")]:
-                found = lane
-        if found is not None:
-            return found
-    return None
+def lanes_of(process: Node) -> dict[str, str]:
+    """The id of the innermost lane of every node that a lane names."""
+    found: dict[str, str] = {}
+    for lane in process.iter(BPMN + "lane"):  # in document order, nested lanes come after those around them
+        for reference in lane.findall(BPMN + "flowNodeRef"):
+            found[(reference.text or "").strip()] = lane.get("id") or ""
+    return found
 
 
 def calls(process: Node) -> Iterator[str]:

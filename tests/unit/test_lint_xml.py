@@ -123,3 +123,30 @@ def test_a_diagram_with_any_attribute_misspelt_is_linted_without_a_crash(data: s
         node.set(name, data.draw(st.sampled_from(["", "x", "1", "true", "step", "vote", "begin", "{", "中"])))
     for problem in lint({"it.bpmn": etree.tostring(root)}):
         assert problem.line >= 1
+
+
+def diagram_of(middle: str) -> str:
+    return (
+        '<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" id="d" targetNamespace="urn:test">'
+        f'<process id="p" isExecutable="true"><startEvent id="s"/>{middle}<endEvent id="e"/></process></definitions>'
+    )
+
+
+def test_a_huge_diagram_is_refused_quickly() -> None:
+    started = time.monotonic()
+    tasks = "".join(
+        f'<userTask id="t{n}"/><sequenceFlow id="f{n}" sourceRef="s" targetRef="t{n}"/>' for n in range(30_000)
+    )
+    assert [problem.rule for problem in lint({"it.bpmn": diagram_of(tasks)})] == ["diagram-size"]
+    assert time.monotonic() - started < 5
+
+
+def test_the_largest_diagram_that_is_accepted_is_linted_in_seconds() -> None:
+    tasks = "".join(
+        f'<callActivity id="t{n}" calledElement="p"/><sequenceFlow id="f{n}" sourceRef="s" targetRef="t{n}"/>'
+        f'<boundaryEvent id="b{n}" attachedToRef="t{n}"/><serviceTask id="u{n}"/>'
+        for n in range(4_900)
+    )
+    started = time.monotonic()
+    assert len(lint({"it.bpmn": diagram_of(tasks)})) > 10_000
+    assert time.monotonic() - started < 20

@@ -154,6 +154,50 @@ def test_an_answer_that_cannot_be_stored_is_refused_and_the_job_stays(office, de
     assert jobs.renew(deployed, job)
 
 
+def test_a_worker_whose_job_was_taken_over_stops_at_its_next_progress(office, deployed, settings, recorder, clock):
+    instance = office.start("fetch_one", camera="gate")
+    stopped = []
+
+    def lose_the_lease(context):
+        with deployed.transaction() as session:
+            session.get_one(Job, context.job_id).epoch += 1
+        for _ in range(400):
+            try:
+                context.progress(bytes=1)
+            except JobCancelledError:
+                stopped.append(True)
+                raise
+            threading.Event().wait(0.05)
+
+    recorder.during = lose_the_lease
+    clock.release()
+    Worker(deployed, settings).run_one("paused")
+    assert stopped == [True]
+    found = row(deployed, instance)
+    assert (found.state, found.epoch, found.error) == ("running", 2, "")
+    assert office.now(instance).seq == 1
+
+
+def test_an_attempt_goes_on_from_the_scratch_folder_of_the_one_before(office, deployed, settings, recorder, clock):
+    folders = []
+
+    def leave_something(context):
+        context.scratch.mkdir(parents=True, exist_ok=True)
+        folders.append((context.scratch, sorted(path.name for path in context.scratch.iterdir())))
+        (context.scratch / f"part-{context.attempt}").touch()
+        if context.attempt == 1:
+            raise OSError("cut off")
+
+    recorder.during = leave_something
+    office.start("fetch_one", camera="gate")
+    worker = Worker(deployed, settings)
+    worker.run_until_idle()
+    clock.forward(seconds=2)
+    worker.run_until_idle()
+    assert [content for _folder, content in folders] == [[], ["part-1"]]
+    assert not folders[0][0].exists()
+
+
 # ---- retries and incidents
 
 

@@ -28,7 +28,7 @@ def texts(file: Path) -> Iterator[str]:
                 pending += found
         return
     for element in etree.parse(file).iter():
-        yield from (element.get(key) for key in ("name", "label") if element.get(key))
+        yield from (element.get(key) or "" for key in ("name", "label"))
         if etree.QName(element).localname in ("documentation", "description"):
             yield element.text or ""
 

@@ -1,20 +1,18 @@
-"""REST under /api/v1, for programs: bearer tokens, JSON in and out, errors as RFC 9457."""
+"""REST under /api/v1, for programs: bearer tokens (web/auth.py), JSON in and out, errors as RFC 9457."""
 
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 from uuid import UUID
 
 import orjson
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response, request
 from sqlalchemy import func, select, text
 
-from engine import clock, definitions, history, identity, instances, replay, tasks
+from engine import clock, definitions, history, instances, replay, tasks
 from engine.errors import N_, DiaoquError, NotAllowedError, NotFoundError, OversizedError
-from engine.models import Instance, Job, ProcessDefinition, Task, User
-from web import openapi
+from engine.models import Instance, Job, ProcessDefinition, Task
+from web import openapi, sources
+from web.auth import person, public
 from web.edge import reading, transaction
-from web.errors import problem
 from web.visibility import may_see, visible_instance
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -29,28 +27,6 @@ class BadRequestError(DiaoquError):
 
 def json(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body, default=str), status=status, content_type="application/json")
-
-
-def caller() -> User:
-    """The person whose token the request bears."""
-    return g.caller  # type: ignore[no-any-return]  # set by `authenticated` before any view runs
-
-
-def authenticated(view: Callable[..., Response]) -> Callable[..., Response]:
-    """Only the bearer token counts here: a cookie is not looked at, so no foreign page can act through one."""
-
-    @wraps(view)
-    def checked(**arguments: Any) -> Response:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        found = identity.user_by_token(reading(), token.strip()) if scheme.lower() == "bearer" else None
-        if found is None or not found.active:
-            return problem(
-                401, "A valid token is needed: Authorization: Bearer TOKEN", headers={"WWW-Authenticate": "Bearer"}
-            )
-        g.caller = found
-        return view(**arguments)
-
-    return checked
 
 
 def body() -> dict[str, Any]:
@@ -110,18 +86,19 @@ def task_json(found: Task) -> dict[str, Any]:
 
 
 @blueprint.get("/openapi.json")
+@public
 def openapi_document() -> Response:
     return json(openapi.document())
 
 
 @blueprint.get("/health")
+@public
 def health() -> Response:
     reading().execute(text("select 1"))
     return json({"status": "ok", "at": clock.now()})
 
 
 @blueprint.get("/metrics")
-@authenticated
 def metrics() -> Response:
     """Prometheus text: instances, open tasks and jobs by state."""
     session = reading()
@@ -138,9 +115,8 @@ def metrics() -> Response:
 
 
 @blueprint.post("/deployments")
-@authenticated
 def deploy() -> Response:
-    if not caller().groups & DEPLOYERS:
+    if not person().groups & DEPLOYERS:
         raise NotAllowedError(N_("Only process owners deploy diagrams."))
     if (request.content_length or 0) > MAX_BODY:
         raise OversizedError(N_("More than %(limit)s MB are not accepted."), limit=MAX_BODY // 2**20)
@@ -151,14 +127,13 @@ def deploy() -> Response:
         raise BadRequestError(N_("Post the files as multipart/form-data."))
     with transaction() as session:
         deployed = definitions.deploy(
-            session, definitions.decoded(files), by=caller().username, note=request.form.get("note", "")
+            session, definitions.decoded(files), by=person().username, note=request.form.get("note", "")
         )
         answer = [{"process_id": found.process_id, "version": found.version} for found in deployed]
     return json({"definitions": answer}, 201)
 
 
 @blueprint.get("/definitions")
-@authenticated
 def list_definitions() -> Response:
     rows = reading().scalars(
         select(ProcessDefinition).order_by(ProcessDefinition.process_id, ProcessDefinition.version)
@@ -167,27 +142,25 @@ def list_definitions() -> Response:
 
 
 @blueprint.post("/instances")
-@authenticated
 def start_instance() -> Response:
     found = body()
     process_id = member(found, "process_id", str)
-    data = member(found, "data", dict, {})
+    data, name = member(found, "data", dict, {}), person().username
     with transaction() as session:
-        started = instances.start(session, process_id, data, by=caller().username)
+        # whoever starts a request is its applicant: nobody applies in another's name
+        started = instances.start(session, process_id, {**data, "applicant": name}, by=name)
         answer = instance_json(started)
     return json(answer, 201)
 
 
 @blueprint.get("/instances/<id>")
-@authenticated
 def get_instance(id: str) -> Response:
-    return json(instance_json(visible_instance(reading(), identifier(id), caller())))
+    return json(instance_json(visible_instance(reading(), identifier(id), person())))
 
 
 @blueprint.get("/instances/<id>/history")
-@authenticated
 def instance_history(id: str) -> Response:
-    found = visible_instance(reading(), identifier(id), caller())
+    found = visible_instance(reading(), identifier(id), person())
     rows = [
         {
             "seq": event.seq,
@@ -205,9 +178,8 @@ def instance_history(id: str) -> Response:
 
 
 @blueprint.get("/instances/<id>/verification")
-@authenticated
 def verification(id: str) -> Response:
-    found = visible_instance(reading(), identifier(id), caller())
+    found = visible_instance(reading(), identifier(id), person())
     verdict = replay.verify(reading(), found.id)
     return json(
         {"ok": verdict.ok, "events": verdict.events, "findings": [str(finding) for finding in verdict.findings]}
@@ -215,10 +187,9 @@ def verification(id: str) -> Response:
 
 
 @blueprint.get("/tasks")
-@authenticated
 def list_tasks() -> Response:
     """Open tasks: of one instance that the caller may see, or of the caller's own inbox."""
-    session, user = reading(), caller()
+    session, user = reading(), person()
     wanted, assignee = request.args.get("instance"), request.args.get("assignee")
     if wanted:
         found = visible_instance(session, identifier(wanted), user)
@@ -233,60 +204,56 @@ def list_tasks() -> Response:
 
 def visible_task(id: str) -> Task:
     found = tasks.get(reading(), identifier(id))
-    if not may_see(reading(), reading().get_one(Instance, found.instance_id), caller()):
+    if not may_see(reading(), reading().get_one(Instance, found.instance_id), person()):
         raise NotFoundError(N_("There is no task %(id)s, or it is not for you."), id=id)
     return found
 
 
 @blueprint.get("/tasks/<id>")
-@authenticated
 def get_task(id: str) -> Response:
     return json(task_json(visible_task(id)))
 
 
 @blueprint.post("/tasks/<id>/claim")
-@authenticated
 def claim_task(id: str) -> Response:
     found = visible_task(id)
     with transaction() as session:
-        tasks.claim(session, found.id, by=caller())
+        tasks.claim(session, found.id, by=person())
         answer = task_json(tasks.get(session, found.id))
     return json(answer)
 
 
 @blueprint.post("/tasks/<id>/complete")
-@authenticated
 def complete_task(id: str) -> Response:
     """`{"data": {…}}`, and where the task is to be signed `"signature": {"password": …}`."""
     found, posted = visible_task(id), body()
     password = member(posted, "signature", dict, {}).get("password")
     signature = tasks.SignatureRequest(password=password) if isinstance(password, str) else None
-    from web.tasks import sources
-
+    form = definitions.form(reading(), found.instance.definition_id, found.form) if found.form else None
+    lists = sources.for_form(reading(), form)
     with transaction() as session:
         tasks.complete(
             session,
             found.id,
             member(posted, "data", dict, {}),
-            by=caller(),
+            by=person(),
             signature=signature,
-            sources=sources(session),
+            sources=lists,
         )
         answer = task_json(tasks.get(session, found.id))
     return json(answer)
 
 
 @blueprint.post("/messages")
-@authenticated
 def send_message() -> Response:
     """`{"name", "correlation": {"instance": id}, "data"}`; from whoever started the instance, or an administrator."""
     posted = body()
     target = member(posted, "correlation", dict, {}).get("instance")
-    found = visible_instance(reading(), identifier(str(target)), caller())
-    if found.started_by != caller().username and "admin" not in caller().groups:
+    found = visible_instance(reading(), identifier(str(target)), person())
+    if found.started_by != person().username and "admin" not in person().groups:
         raise NotAllowedError(N_("Only the person who started the case may send it a message."))
     with transaction() as session:
         instances.send_message(
-            session, found.id, member(posted, "name", str), member(posted, "data", dict, {}), by=caller().username
+            session, found.id, member(posted, "name", str), member(posted, "data", dict, {}), by=person().username
         )
     return json({"delivered": 1}, 202)

@@ -129,8 +129,8 @@ def _load_by_token(_request: Any) -> Account | None:
 
 
 def _require_sign_in() -> Any:
-    if request.endpoint is None or request.endpoint == "static" or request.blueprint == "api":
-        return None  # the API judges every request by its token itself, and never by a cookie
+    if request.endpoint is None or request.endpoint == "static":
+        return None
     view = current_app.view_functions.get(request.endpoint)
     if getattr(view, "public", False) or current_user.is_authenticated:
         return None

@@ -276,3 +276,7 @@ def demo(port: int, leave: bool, data: Path) -> None:
     from web.demo import run
 
     sys.exit(run(data=data, port=port, leave=leave))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
+import device.operators  # noqa: F401 - diagrams are checked against the registered operators
 from engine import definitions
 from engine.db import Database
 from engine.errors import ConflictError, NotFoundError

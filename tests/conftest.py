@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 import device.models  # noqa: F401 - its tables belong to the same schema
 from engine import clock as engine_clock
@@ -138,7 +139,7 @@ class People:
         return [self.add(username, *groups) for username in usernames]
 
     @staticmethod
-    def _department(session, key: str) -> Department:  # type: ignore[no-untyped-def]
+    def _department(session: Session, key: str) -> Department:
         found = session.query(Department).filter_by(key=key).one_or_none()
         if found is None:
             found = Department(key=key, name=key)

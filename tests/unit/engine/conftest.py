@@ -20,7 +20,7 @@ def recorder() -> Iterator[Recorder]:
 
 
 @pytest.fixture
-def deployed(database: Database, people, clock, recorder) -> Database:  # type: ignore[no-untyped-def]
+def deployed(database: Database, people, clock, recorder) -> Database:
     """All test processes, an applicant, two reviewers with training, an operator and an administrator."""
     live.forget()
     people.add("applicant", "employee", "reviewer")

@@ -43,7 +43,7 @@ def main(url: str, data: str, point: str) -> None:
         RECORDER.during = write_chunks
 
         @event.listens_for(database.writer, "before_cursor_execute")
-        def look(_connection, _cursor, statement, *_more):  # type: ignore[no-untyped-def]
+        def look(_connection, _cursor, statement, *_more):
             if statement.startswith(point):
                 wait_to_be_killed()
 

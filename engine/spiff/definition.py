@@ -52,25 +52,22 @@ class CompiledDefinition:
                 name = name.removesuffix(suffix)
         return name
 
-    def flow_into(self, task: Task) -> str | None:
-        """The sequence flow by which the token came that is now at `task`."""
+    def way_into(self, task: Task) -> tuple[str, ...]:
+        """By which elements the token came that is now at `task`: its sequence flow, where that is known.
+
+        A boundary event that goes on waiting for its next cycle never completes; it stands before the flow.
+        """
         target = self.element_of(task)
         before = task.parent
         if target is None or before is None or isinstance(before.task_spec, LoopTask):
-            return None
-        while before is not None:
+            return ()
+        source = None
+        cycles = isinstance(before.task_spec, BoundaryEvent) and before.state == TaskState.WAITING
+        while before is not None and source is None:
             source = self.element_of(before)
-            if source is not None:
-                return self._flows.get((source, target))
             before = before.parent
-        return None
-
-    def cycle_behind(self, task: Task) -> str | None:
-        """The boundary event that sent this token and goes on waiting for its next cycle."""
-        before = task.parent
-        if before is not None and isinstance(before.task_spec, BoundaryEvent) and before.state == TaskState.WAITING:
-            return self.element_of(before)
-        return None
+        flow = self._flows.get((source or "", target))
+        return () if flow is None or source is None else (source, flow) if cycles else (flow,)
 
 
 def _connect_loops(spec: Any) -> None:

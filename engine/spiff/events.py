@@ -110,6 +110,11 @@ class BoundaryEvent(bpmn.BoundaryEvent):
             self._predict(again, mask=TaskState.NOT_FINISHED_MASK)
             my_task.workflow.top_workflow.event_manager.add_task(again)
 
+    def _on_cancel(self, my_task: Task) -> None:
+        """The library stops listening for everything that came of the event as well."""
+        my_task.workflow.top_workflow.event_manager.remove_task(my_task)
+        self.cancelled_event.emit(my_task.workflow, my_task)
+
 
 def _active_beside(event: Task) -> list[Task]:
     """The activity to which a boundary event is attached, unless it has ended."""

@@ -85,7 +85,7 @@ class Execution:
             raise RefusedInputError(N_("The instance has been started already, or not yet."))
         if self._workflow is not None and self.state != "running":
             raise RefusedInputError(N_("The instance has ended."))
-        step = Step(self.key, given.seq, given.at, lookup, self.definition.flow_into)
+        step = Step(self.key, given.seq, given.at, lookup, self.definition.way_into)
         try:
             payload = orjson.loads(given.payload)
             with _inside(step):
@@ -93,8 +93,7 @@ class Execution:
                 kind(**{name: payload[name] for name in _KINDS[given.kind] if name in payload})
                 thrown = self._settle(step)
                 result = self._result_of(step, thrown, payload.get("task") if given.kind == "error" else None)
-                if sum(len(flow.tasks) for flow in self._flows()) > self.prune_above:
-                    prune(self._workflow)
+                self._prune()
         except TypeError as error:
             self._void = True
             raise RefusedInputError(N_("The input %(kind)s is incomplete."), kind=given.kind) from error
@@ -106,9 +105,8 @@ class Execution:
 
     def _settle(self, step: Step) -> list[dict[str, Any]]:
         workflow = self._workflow
-        workflow.do_engine_steps()
-        while workflow.get_next_task(state=TaskState.READY, manual=False) is not None:  # a timer was due on the way
-            workflow.do_engine_steps()
+        while self._run_ready(step):
+            pass
         workflow.is_completed()  # it sets `completed`: ask inside the step
         if step.removed:
             drop_orphans(workflow)
@@ -125,6 +123,30 @@ class Execution:
             if isinstance(event.event_definition, MessageEventDefinition | SignalEventDefinition)
         ]
 
+    def _run_ready(self, step: Step) -> bool:
+        """Run what is ready, innermost processes first, then look at the timers; whether anything moved.
+
+        As in the library, except that a task which another one has just cancelled is not run all the same, and that a
+        loop inside one step does not grow the tree.
+        """
+        workflow, before = self._workflow, len(step.trace)
+        inner = sorted(workflow.get_active_subprocesses(), key=lambda flow: flow.depth, reverse=True)
+        for flow in (*inner, workflow):
+            while ready := [task for task in flow.tasks.values() if _runs_by_itself(task)]:
+                for task in ready:
+                    if _runs_by_itself(task) and flow.tasks.get(task.id) is task:
+                        task.run()
+                self._prune()
+            owner = self._find(flow.parent_task_id) if flow is not workflow else None
+            if owner is not None and not owner.has_state(TaskState.FINISHED_MASK):
+                owner.task_spec._update(owner)
+        workflow.refresh_timers()
+        return len(step.trace) > before
+
+    def _prune(self) -> None:
+        if sum(len(flow.tasks) for flow in self._flows()) > self.prune_above:
+            prune(self._workflow)
+
     # ---- the kinds of input; each raises RefusedInputError when it does not apply
 
     def _start(self, data: dict[str, Any]) -> None:
@@ -132,7 +154,7 @@ class Execution:
         self._workflow.task_tree.data.update(data)
 
     def _submit(self, task: str, data: dict[str, Any]) -> None:
-        found = self._find(task)
+        found = self._named(task)
         if found is None or found.state != TaskState.READY or not found.task_spec.manual:
             raise RefusedInputError(N_("This task is not open any more."))
         found.data.update(data)
@@ -151,7 +173,7 @@ class Execution:
             raise RefusedInputError(error.template, **error.params) from error
 
     def _retry(self, task: str, data: dict[str, Any] | None = None) -> None:
-        found = self._find(task)
+        found = self._named(task)
         if found is None or found.state != TaskState.STARTED or "incident" not in found.internal_data:
             raise RefusedInputError(N_("This task has no incident."))
         internal = found.internal_data
@@ -191,12 +213,17 @@ class Execution:
         if definition is None or manager.catch(BpmnEvent(definition, payload, correlations), internal=False) == 0:
             raise RefusedInputError(N_("The process does not wait for %(name)s."), name=name)
 
-    def _find(self, task: str) -> Task | None:
-        key = UUID(task)
+    def _named(self, task: str) -> Task | None:
+        try:
+            return self._find(UUID(task))
+        except (ValueError, AttributeError) as error:
+            raise RefusedInputError(N_("%(task)s is not the id of a task."), task=str(task)[:60]) from error
+
+    def _find(self, key: UUID) -> Task | None:
         return next((flow.tasks[key] for flow in self._flows() if key in flow.tasks), None)
 
     def _job(self, task: str) -> Task:
-        found = self._find(task)
+        found = self._named(task)
         if found is None or not _is_job(found):
             raise RefusedInputError(N_("This service task does not wait for a result any more."))
         return found
@@ -292,7 +319,7 @@ class Execution:
         return snapshots.save(self._workflow, {"seq": self.seq, "at": self.at.isoformat()})
 
     def _known(self, task_id: UUID) -> Task:
-        task = self._find(str(task_id))
+        task = self._find(task_id)
         if task is None:
             raise NotFoundError(N_("There is no such task."))
         return task
@@ -326,6 +353,10 @@ def _inside(step: Step) -> Iterator[None]:
             yield
     finally:
         STEP.reset(token)
+
+
+def _runs_by_itself(task: Task) -> bool:
+    return task._state == TaskState.READY and not task.task_spec.manual
 
 
 def _is_job(task: Task) -> bool:

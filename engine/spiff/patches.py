@@ -43,6 +43,7 @@ def install() -> None:
     Task._set_state = _set_state
     Task._add_child = _add_child
     Task._inherit_data = _inherit_data
+    Task.cancel = _cancel
     Task.is_descendant_of = _is_descendant_of
     Task.find_ancestor = _find_ancestor
     TaskSpec._run = _run
@@ -78,6 +79,22 @@ def _add_child(task: Task, task_spec: TaskSpec, state: int = TaskState.MAYBE) ->
 def _inherit_data(task: Task) -> None:
     """The parent's value of a variable replaces the task's; lists are not merged by guesswork."""
     task.data = {**task.data, **copy_json(task.parent.data), **copy_json(task.internal_data.get("correction", {}))}
+
+
+def _cancel(task: Task) -> None:
+    """As in the library, but a timer cycle that ends leaves alone the tokens that its cycles have sent."""
+    if task.has_state(FINISHED):
+        for child in task.children:
+            child.cancel()
+        return
+    task._set_state(TaskState.CANCELLED)
+    if isinstance(task.task_spec, control.BoundaryEvent):
+        for child in task.children:
+            if child.state < TaskState.WAITING or isinstance(child.task_spec, control.BoundaryEventJoin):
+                task.workflow._remove_task(child.id)
+    else:
+        task._drop_children()
+    task.task_spec._on_cancel(task)
 
 
 def _is_descendant_of(task: Task, other: Task) -> bool:

@@ -28,12 +28,13 @@ class LookupFailedError(DiaoquError):
 
 
 class Change(NamedTuple):
-    """A state change of a task. `took` is the sequence flow by which a token came, where that is known."""
+    """A state change of a task. `way` is by which elements a token came: a sequence flow where that is known, before
+    it the boundary event that sends a token at each of its cycles."""
 
     task: Task
     old: int
     new: int
-    took: str | None
+    way: tuple[str, ...]
 
 
 class Step:
@@ -45,13 +46,13 @@ class Step:
         seq: int,
         at: datetime,
         lookup: Lookup | None = None,
-        flow_into: Callable[[Task], str | None] | None = None,
+        way_into: Callable[[Task], tuple[str, ...]] | None = None,
     ) -> None:
         self.namespace = namespace
         self.seq = seq
         self.at = at
         self.lookup = lookup
-        self.flow_into = flow_into
+        self.way_into = way_into
         self.trace: list[Change] = []
         self.lookups: list[dict[str, Any]] = []
         self.incidents: dict[UUID, tuple[Task, str]] = {}
@@ -82,8 +83,8 @@ class Step:
         task.last_state_change = self.tick()
         if new >= TaskState.WAITING:
             entered = old < TaskState.WAITING and not new & FINISHED
-            took = self.flow_into(task) if entered and self.flow_into is not None else None
-            self.trace.append(Change(task, old, new, took))
+            way = self.way_into(task) if entered and self.way_into is not None else ()
+            self.trace.append(Change(task, old, new, way))
 
     def incident(self, task: Task, error: Exception) -> None:
         """A script, condition or parameter failed: the task stays STARTED until a `retry` input."""

@@ -17,7 +17,7 @@ _NAMES = {state: TaskState.get_name(state) for state in TaskState._values}
 def derived_events(step: Step) -> list[list[Any]]:
     """`[task_id, element, old, new, data_digest]`, in the order in which they happened; the digest when completed."""
     events = []
-    for task, old, new, _took in step.trace:
+    for task, old, new, _way in step.trace:
         digest = None
         if new == TaskState.COMPLETED:
             digest = "sha256:" + sha256(orjson.dumps(task.data, option=orjson.OPT_SORT_KEYS)).hexdigest()
@@ -36,11 +36,11 @@ def visible_events(step: Step, definition: CompiledDefinition) -> list[dict[str,
     for change in step.trace:
         task = change.task
         element = definition.element_of(task)
-        if change.took is not None:
-            cycle = definition.cycle_behind(task)
-            tell(cycle, "enter")
-            tell(cycle, "leave")
-            tell(change.took, "take")
+        for event in change.way[:-1]:
+            tell(event, "enter")
+            tell(event, "leave")
+        for flow in change.way[-1:]:
+            tell(flow, "take")
         if element is None:
             continue
         if isinstance(task.task_spec, LoopTask):

@@ -110,6 +110,29 @@ def test_the_reminder_timer_and_the_escalation_timer_of_one_task() -> None:
     assert (case.state, case.live.due_at) == ("completed", None)
 
 
+def test_what_a_timer_cycle_has_started_outlives_the_task_that_it_reminded_of() -> None:
+    text = process(
+        start(),
+        user("u"),
+        boundary("r", "u", timer("timeCycle", "R/P1D"), interrupting=False),
+        user("call"),
+        catch("wait", timer("timeDuration", "P2D")),
+        end(),
+        end("e2"),
+        flows("s > u > e", "r > call > wait > e2"),
+    )
+    case = Case(text)
+    case.later(days=1)
+    case.later(days=1)
+    assert case.told == ["enter r", "leave r", "take f_r_call", "enter call"]
+    case.do("call")
+    case.do("u")
+    assert (case.state, case.ready) == ("running", ["call"])
+    case.do("call")
+    case.later(days=2)
+    assert case.state == "completed"
+
+
 # ---- messages and signals
 
 

@@ -79,12 +79,15 @@ def _base(level: str = "error") -> list[str]:
 
 
 def relay_command(address: str, target: Path) -> list[str]:
-    """Copy what the loopback relay plays into Matroska, every stream, nothing re-encoded."""
+    """Copy what the loopback relay plays into Matroska, every stream, nothing re-encoded.
+
+    `bitexact` leaves out random ids and the date: the same packets give the same file, also after a crash.
+    """
     played = ffmpeg.input(
         address, rtsp_transport="tcp", protocol_whitelist="rtp,tcp,rtsp", analyzeduration="2M", probesize="5M"
     )
     written = ffmpeg.output(
-        played, f"file:{target.absolute()}", format="matroska", map=0, c="copy", flush_packets=0
+        played, f"file:{target.absolute()}", format="matroska", map=0, c="copy", flush_packets=0, fflags="+bitexact"
     ).global_args("-y")
     return cast(list[str], ffmpeg.compile(written, cmd=_base()))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -11,13 +11,16 @@ from sqlalchemy.orm import Session
 
 from device import registers
 from device.simulator import Simulator
-from engine import instances, operators
+from engine import history, instances, operators
 from engine.db import Database
 from engine.operators import JobContext, StepContext
 from engine.settings import Settings
 
-RECORDED = datetime(2026, 2, 3, 2, 0, tzinfo=UTC)
-"""10:00 in Shanghai, a week before NOW: every camera of the simulator has recorded it."""
+RECORDED = (datetime.now(UTC) - timedelta(days=3)).replace(hour=2, minute=0, second=0, microsecond=0)
+"""10:00 in Shanghai, days ago by the true clock, against which clock offsets are measured; all cameras recorded it."""
+
+NOON = RECORDED + timedelta(hours=2)
+"""The simulator's lobby recorded nothing for six and a half minutes from noon on."""
 
 CAMERAS = {"gate": "大门", "lobby": "大厅", "garage": "车库", "counter": "收银台"}
 
@@ -74,8 +77,6 @@ def register_cameras(session: Session, settings: Settings, simulator: Simulator,
 
 def began(session: Session, job: JobContext, at: datetime) -> None:
     """Write into the history that a step has called for this job, as the engine does."""
-    from engine import history
-
     instance = instances.lock(session, INSTANCE)
     if not instance.seq:
         versions = '{"versions": {"SpiffWorkflow": "3.2.0", "diaoqu": "0.1.0"}}'

@@ -19,7 +19,7 @@ MAX_NESTING = 8
 LENGTHS = {"textfield": 500, "textarea": 10_000}
 RESERVED = frozenset({"by", "at", "signature", "typename", "csrf_token"})
 """Keys that the task's own record or the page uses."""
-SUBTYPES = frozenset({"date", "datetime"})
+SUBTYPES = ("date", "datetime")
 PROPERTIES = frozenset({"after", "past", "future", "max_hours", "source", "personal", "locked", "from"})
 RULES = frozenset(
     {"required", "min", "max", "minLength", "maxLength", "pattern", "patternErrorMessage", "validationType"}

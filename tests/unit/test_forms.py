@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import DefinitionError, InvalidFormError
@@ -361,6 +361,7 @@ def test_a_form_that_cannot_be_checked_is_refused(rule: str) -> None:
         field("select", values=[{"value": "a"}], valuesKey="b"),
         field("select", valuesExpression="=x"),
         field("datetime", properties={"max_hours": "3"}),
+        field("datetime", subtype=[]),
         {"type": "group", "components": "none"},
         "text",
     ],
@@ -436,6 +437,7 @@ EVERYTHING = form(
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d", "e", "f", "g", "h", "i", "kind", "zz"]), JSON))
+@settings(deadline=None)
 def test_any_json_is_clean_or_refused_and_clean_data_stays_as_it_is(data: dict[str, Any]) -> None:
     try:
         found = clean(EVERYTHING, data)
@@ -447,6 +449,7 @@ def test_any_json_is_clean_or_refused_and_clean_data_stays_as_it_is(data: dict[s
 
 
 @given(st.dictionaries(st.sampled_from(["components", "type", "id"]), JSON) | JSON)
+@settings(deadline=None)
 def test_any_json_is_a_form_or_refused(document: Any) -> None:
     found = problems(json.dumps(document), "test.form")
     assert all(problem.line >= 1 and problem.message for problem in found)
@@ -457,6 +460,7 @@ def test_any_json_is_a_form_or_refused(document: Any) -> None:
                      "components", "increment", "decimalDigits", "subtype", "valuesKey"]),
     JSON | st.sampled_from(["textfield", "number", "select", "datetime", "group", "a", "b"]),
 )))  # fmt: skip
+@settings(deadline=None)
 def test_any_components_are_a_form_or_refused(components: list[Any]) -> None:
     found = problems(json.dumps({"components": components}), "test.form")
     assert all(problem.line >= 1 and problem.message for problem in found)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -92,6 +92,7 @@ def test_nothing_is_included_from_elsewhere() -> None:
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200))
+@settings(deadline=None)
 def test_any_text_or_bytes_are_a_document_or_a_problem(source: str | bytes) -> None:
     with contextlib.suppress(DefinitionError):
         assert read_xml(source).tag
@@ -103,6 +104,7 @@ SOUND = (ASSETS / "sound--everything.bpmn").read_text()
 
 
 @given(st.data())
+@settings(deadline=None)
 def test_a_diagram_with_any_piece_cut_out_is_linted_without_a_crash(data: st.DataObject) -> None:
     lines = SOUND.splitlines(keepends=True)
     start = data.draw(st.integers(0, len(lines) - 1))
@@ -113,6 +115,7 @@ def test_a_diagram_with_any_piece_cut_out_is_linted_without_a_crash(data: st.Dat
 
 
 @given(st.data())
+@settings(deadline=None)
 def test_a_diagram_with_any_attribute_misspelt_is_linted_without_a_crash(data: st.DataObject) -> None:
     root = read_xml(SOUND)
     node = data.draw(st.sampled_from([node for node in root.iter() if isinstance(node.tag, str) and node.attrib]))

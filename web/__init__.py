@@ -11,20 +11,26 @@ from flask import Blueprint, Flask, redirect, url_for
 from engine.db import Database
 from engine.settings import Settings
 from web import (
+    admin,
     api,
+    archive,
+    audit,
     auth,
     brief,
     bundles,
+    cases,
     diagrams,
     edge,
     errors,
     i18n,
     menu,
     notices,
+    operations,
     people,
     progress,
     requests,
     security,
+    studio,
     tasks,
 )
 
@@ -36,6 +42,12 @@ BLUEPRINTS: Sequence[Blueprint] = (
     notices.blueprint,
     progress.blueprint,
     diagrams.blueprint,
+    cases.blueprint,
+    studio.blueprint,
+    audit.blueprint,
+    archive.blueprint,
+    operations.blueprint,
+    admin.blueprint,
 )
 """One per desk; whoever adds a desk adds its line here."""
 
@@ -51,7 +63,8 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
     app.extensions["database"] = database or Database(settings.database_url)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
-    for part in (edge, errors, security, i18n, auth, people, menu, bundles, notices, brief):
+    # Who is asking comes before the CSRF check: a program without a token is told so.
+    for part in (edge, errors, i18n, auth, security, people, menu, bundles, notices, brief, cases):
         part.install(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

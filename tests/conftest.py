@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.orm import Session
 
 import device.models  # noqa: F401 - its tables belong to the same schema
@@ -67,11 +67,23 @@ def empty_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgres_url(worker_id: str) -> str:
+    """A database of this test process on the server of DIAOQU_TEST_POSTGRES_URL: processes do not share rows."""
+    name = f"diaoqu_{worker_id}"
+    server = create_engine(POSTGRES_URL, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    server.dispose()
+    return make_url(POSTGRES_URL).set(database=name).render_as_string(hide_password=False)
+
+
 @pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest, tmp_path: Path, empty_schema: Path) -> Iterator[Database]:
     """An empty database; on PostgreSQL too when DIAOQU_TEST_POSTGRES_URL names a server."""
     if request.param == "postgresql":
-        found = Database(POSTGRES_URL)
+        found = Database(request.getfixturevalue("postgres_url"))
         Base.metadata.create_all(found.writer)
         names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
         with found.transaction() as session:

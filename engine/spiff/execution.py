@@ -235,7 +235,7 @@ class Execution:
         touched = {change.task.id: change.task for change in step.trace if _is_open(change.task)}
         self._open = {key: task for key, task in {**before, **touched}.items() if self._is_in_tree(task)}
         fresh = [task for key, task in self._open.items() if key not in before]
-        gone = [task for key, task in before.items() if key not in self._open]
+        gone = [before[key] for key in sorted(before.keys() - self._open.keys())]  # a loaded state has another order
         element = self.definition.nearest_element
         return StepResult(
             events=derived_events(step),

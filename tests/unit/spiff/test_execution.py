@@ -69,6 +69,23 @@ def test_cancelling_ends_jobs_and_tasks_at_every_depth() -> None:
     assert (len(result.ended_jobs), len(result.closed), result.data) == (1, 1, {})
 
 
+def test_what_a_step_ends_is_listed_in_an_order_that_loading_does_not_change() -> None:
+    inner = subprocess("sp", start("is"), service("x"), end("ie"), flows("is > x > ie"))
+    text = process(
+        start(),
+        gateway("parallel", "f"),
+        inner,
+        user("u"),
+        service("y"),
+        end(),
+        flows("s > f > sp > e", "f > u > y > e"),
+    )
+    for seed in "abcd":
+        case = Case(text, seed=seed)
+        case.do("u")
+        assert len(case.give("cancel", reason="").ended_jobs) == 2
+
+
 def test_a_step_that_never_waits_is_refused() -> None:
     text = process(
         start(),

@@ -19,7 +19,7 @@ from device.operators.running import DISK_FULL, STORE_FAILED, bytes_done, case_o
 from device.storage import AlreadyStoredError, FolderStore, Store, open_stores, write_file
 from engine import clock
 from engine.errors import N_
-from engine.history import events, stored_instant
+from engine.history import events, stored_instant, verify_chain
 from engine.models import DeployedFile, HistoryEvent, Instance, Signature, Task
 from engine.operators import JobContext, operator
 
@@ -94,8 +94,8 @@ def _past(session: Session, context: JobContext, case: Case) -> _Past:
     if not begun:
         raise BagError(N_("The history of case %(number)s does not call for archiving it."), number=case.number)
     boundary = begun[-1]
-    if access.verify_case_chain(session, case):
-        raise BagError(N_("The log of case %(number)s has been changed: it is not archived."), number=case.number)
+    if verify_chain(session, case.instance_id) or access.verify_case_chain(session, case):
+        raise BagError(N_("The history of case %(number)s has been changed: it is not archived."), number=case.number)
     custody = []
     for event in access.case_events(session, case):
         if event.at > boundary.at:
@@ -170,7 +170,7 @@ def _histories(case: Case, past: _Past) -> dict[str, Content]:
     process = [
         {
             "seq": event.seq,
-            "at": _instant(event.at),
+            "at": stored_instant(event.at),
             "kind": event.kind,
             "actor": event.actor,
             "payload": event.payload,
@@ -183,7 +183,7 @@ def _histories(case: Case, past: _Past) -> dict[str, Content]:
     custody = [
         {
             "seq": event.seq,
-            "at": _instant(event.at),
+            "at": stored_instant(event.at),
             "kind": event.kind,
             "actor": event.actor,
             "item": event.item,
@@ -220,7 +220,7 @@ def _diagram(session: Session, case: Case) -> dict[str, Content]:
         "name": definition.name,
         "file": definition.file,
         "digest": definition.digest,
-        "deployed_at": _instant(deployment.deployed_at),
+        "deployed_at": stored_instant(deployment.deployed_at),
         "deployed_by": deployment.deployed_by,
         "note": deployment.note,
     }
@@ -236,19 +236,11 @@ def _info(session: Session, case: Case, past: _Past) -> list[tuple[str, str]]:
         ("Bagging-Date", f"{past.at.astimezone(cases.LOCAL):%Y-%m-%d}"),
         ("Bag-Software-Agent", "diaoqu"),
         ("Internal-Sender-Identifier", str(case.instance_id)),
-        (
-            "Process-Definition",
-            f"{instance.process_id} version {instance.version} {instance.definition.digest}".strip(),
-        ),
+        ("Process-Definition", f"{instance.process_id} {instance.version} {instance.definition.digest}"),
         *((f"Version-Of-{name}", str(version)) for name, version in sorted(versions.items())),
         ("Process-History-Head", f"{past.history[-1].seq} {past.history[-1].digest}"),
         ("Custody-Log-Head", f"{len(past.custody)} {past.custody[-1].digest if past.custody else '-'}"),
     ]
-
-
-def _instant(at: datetime) -> str:
-    """The text that the database keeps and that the chains hash."""
-    return stored_instant(at)
 
 
 def _json(value: Any) -> bytes:

@@ -1,7 +1,10 @@
 """A database with the people of the procedure, and one process instance whose case is open."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import select
@@ -10,7 +13,9 @@ from sqlalchemy.orm import Session
 from device import cases
 from device.models import Case
 from engine import history, identity
-from engine.models import Department, DeployedFile, Deployment, Instance, ProcessDefinition, User
+from engine.db import Database
+from engine.models import Base, Department, DeployedFile, Deployment, Instance, ProcessDefinition, User
+from engine.settings import Settings
 
 NOW = datetime(2026, 2, 10, 2, 0, tzinfo=UTC)
 INSTANCE = UUID("11111111-2222-5333-8444-555555555555")
@@ -24,6 +29,28 @@ class People:
 
     def __getitem__(self, username: str) -> User:
         return self.session.scalars(select(User).where(User.username == username)).one()
+
+
+def settings_in(folder: Path) -> Settings:
+    """A working folder, a database and two stores below `folder`."""
+    return Settings(
+        data=folder / "data",
+        database_url=f"sqlite:///{folder / 'data' / 'diaoqu.db'}",
+        store_primary=(folder / "primary").as_uri(),
+        store_backup=(folder / "backup").as_uri(),
+        secret_key="a long random text for the tests only",
+    )
+
+
+@contextmanager
+def database_in(settings: Settings) -> Iterator[Database]:
+    """A new database with the people and the process instance of this module."""
+    database = Database(settings.database_url)
+    Base.metadata.create_all(database.writer)
+    with database.transaction() as session:
+        populate(session)
+    yield database
+    database.dispose()
 
 
 def open_case(session: Session, instance_id: UUID = INSTANCE) -> Case:

@@ -4,35 +4,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from case_room import People, open_case, populate
+from case_room import People, database_in, open_case, settings_in
 from sqlalchemy.orm import Session
 
 from device.models import Case
 from device.simulator import prepare_media
 from engine.db import Database
-from engine.models import Base
 from engine.settings import Settings
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(
-        data=tmp_path / "data",
-        database_url=f"sqlite:///{tmp_path / 'data' / 'diaoqu.db'}",
-        store_primary=(tmp_path / "primary").as_uri(),
-        store_backup=(tmp_path / "backup").as_uri(),
-        secret_key="a long random text for the tests only",
-    )
+    return settings_in(tmp_path)
 
 
 @pytest.fixture
 def database(settings: Settings) -> Iterator[Database]:
-    database = Database(settings.database_url)
-    Base.metadata.create_all(database.writer)
-    with database.transaction() as session:
-        populate(session)
-    yield database
-    database.dispose()
+    with database_in(settings) as database:
+        yield database
 
 
 @pytest.fixture

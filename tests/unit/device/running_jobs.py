@@ -1,11 +1,15 @@
 """Runs operators as a worker does, over a real database, real files and a simulated recorder."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 
+import orjson
 from case_room import INSTANCE, NOW
 from sqlalchemy.orm import Session
 
@@ -14,7 +18,7 @@ from device.simulator import Simulator
 from engine import history, instances, operators
 from engine.db import Database
 from engine.operators import JobContext, StepContext
-from engine.settings import Settings
+from engine.settings import ROOT, Settings
 
 RECORDED = (datetime.now(UTC) - timedelta(days=3)).replace(hour=2, minute=0, second=0, microsecond=0)
 """10:00 in Shanghai, days ago by the true clock, against which clock offsets are measured; all cameras recorded it."""
@@ -84,3 +88,39 @@ def began(session: Session, job: JobContext, at: datetime) -> None:
     derived = f'{{"events": [], "jobs": [["{job.task_id}", "archive_case", "archive/bag", {{}}]]}}'
     history.append(session, instance, at=at, kind="submit", actor="archivist", payload="{}", derived=derived)
     session.flush()
+
+
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import device.operators
+from running_jobs import Jobs
+from engine.db import Database
+from engine.settings import Settings
+import orjson
+from pathlib import Path
+given = orjson.loads(sys.argv[2])
+settings = Settings(**{**given["settings"], "data": Path(given["settings"]["data"])})
+calls = 0
+def tell(**facts):
+    global calls
+    calls += 1
+    if calls == given["calls"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+jobs = Jobs(Database(settings.database_url), settings, given["data"])
+jobs.run(given["operator"], given["task"], given["params"], progress=tell)
+"""
+
+
+def run_and_kill(jobs: Jobs, operator: str, task: str, params: dict[str, Any], *, calls: int) -> int:
+    """Run an operator in a process that is killed when it reports progress for the `calls`th time."""
+    settings = {**vars(jobs.settings), "data": str(jobs.settings.data)}
+    given = {"settings": settings, "data": jobs.data, "operator": operator, "task": task, "params": params}
+    command = [
+        sys.executable,
+        "-c",
+        KILLED,
+        str(Path(__file__).parent),
+        orjson.dumps({**given, "calls": calls}).decode(),
+    ]
+    return subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode

@@ -2,8 +2,6 @@
 
 import errno
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 from case_room import INSTANCE, NOW, open_case
-from running_jobs import NOON, RECORDED, Jobs, register_cameras
+from running_jobs import NOON, RECORDED, Jobs, register_cameras, run_and_kill
 from sqlalchemy import select
 
 import device.operators  # noqa: F401 - registers the operators
@@ -24,7 +22,7 @@ from device.simulator import Simulator
 from device.storage import FileMissingError, hash_file
 from engine.db import Database
 from engine.errors import BpmnError, JobCancelledError
-from engine.settings import ROOT, Settings
+from engine.settings import Settings
 
 PASSWORD = "口令 1"
 OFFSET = timedelta(seconds=37)
@@ -239,42 +237,6 @@ def test_a_full_disk_is_the_error_that_the_diagram_catches(jobs: Jobs) -> None:
     with pytest.raises(BpmnError) as caught, modelled(jobs.context("acquire")), translated("data"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.code == "DISK_FULL"
-
-
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-import device.operators
-from running_jobs import Jobs
-from engine.db import Database
-from engine.settings import Settings
-import orjson
-from pathlib import Path
-given = orjson.loads(sys.argv[2])
-settings = Settings(**{**given["settings"], "data": Path(given["settings"]["data"])})
-calls = 0
-def tell(**facts):
-    global calls
-    calls += 1
-    if calls == given["calls"]:
-        os.kill(os.getpid(), signal.SIGKILL)
-jobs = Jobs(Database(settings.database_url), settings, given["data"])
-jobs.run(given["operator"], given["task"], given["params"], progress=tell)
-"""
-
-
-def run_and_kill(jobs: Jobs, operator: str, task: str, params: dict[str, Any], *, calls: int) -> int:
-    """Run an operator in a process that is killed when it reports progress for the `calls`th time."""
-    settings = {**vars(jobs.settings), "data": str(jobs.settings.data)}
-    given = {"settings": settings, "data": jobs.data, "operator": operator, "task": task, "params": params}
-    command = [
-        sys.executable,
-        "-c",
-        KILLED,
-        str(Path(__file__).parent),
-        orjson.dumps({**given, "calls": calls}).decode(),
-    ]
-    return subprocess.run(command, cwd=ROOT, check=False, timeout=120).returncode
 
 
 @pytest.mark.parametrize("calls", [1, 2, 4])

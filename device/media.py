@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +85,12 @@ def relay_command(address: str, target: Path) -> list[str]:
     `bitexact` leaves out random ids and the date: the same packets give the same file, also after a crash.
     """
     played = ffmpeg.input(
-        address, rtsp_transport="tcp", protocol_whitelist="rtp,tcp,rtsp", analyzeduration="2M", probesize="5M"
+        address,
+        copyts=None,
+        rtsp_transport="tcp",
+        protocol_whitelist="rtp,tcp,rtsp",
+        analyzeduration="2M",
+        probesize="5M",
     )
     written = ffmpeg.output(
         played, f"file:{target.absolute()}", format="matroska", map=0, c="copy", flush_packets=0, fflags="+bitexact"
@@ -128,7 +134,9 @@ def run(
         reader.join()
         process.stdout.close()
         process.stderr.close()
-    if any("No space left on device" in line or "File too large" in line for line in complaints):
+    if any("No space left on device" in line or "File too large" in line for line in complaints) or (
+        status == -signal.SIGXFSZ
+    ):
         raise DiskFullError("There is no room left on the disk.")
     if status != 0:
         raise MediaError(f"ffmpeg failed: {' '.join(complaints[-3:])[:500] or f'status {status}'}", complaints)

@@ -118,15 +118,15 @@ class Pull:
             try:
                 reason = await self._play()
             except (RecorderUnreachableError, RecorderBusyError, RecorderRefusedError) as caught:
-                if not self._count():
+                if not self._count() and not reconnections:
                     raise
                 reason, error = "connection_lost", caught
             if self._at_end(exactly=reason not in DELIBERATE):
                 break
-            if not self._count() and reason not in DELIBERATE:
-                raise RecorderUnreachableError("The recorder stopped answering before the first frame came.")
             failures = 0 if self._count() > before else failures + 1
-            if not self._count() or failures > self._patience(reason, error):
+            if failures > self._patience(reason, error):
+                if not self._count() and reason not in DELIBERATE:
+                    raise RecorderUnreachableError("The recorder stopped answering before the first frame came.")
                 break
             if reconnections >= limit:
                 self._warn(f"gave up after {reconnections} interruptions")
@@ -155,6 +155,8 @@ class Pull:
     def _patience(self, reason: str, error: DeviceError | None) -> int:
         """How many attempts without a new frame are worth it."""
         if reason in DELIBERATE:
+            return 0
+        if reason == "stall" and not self._count():
             return 0
         if isinstance(error, RecorderBusyError):
             return self.source.retries + 4
@@ -264,6 +266,8 @@ class Pull:
         self._over = asyncio.get_running_loop().create_future()
         self._closing_at = None
         self._spare = []
+        if not self._count():
+            self._lead, self._lead_bytes = [], 0
         self._clocks = [None] * len(session.tracks)
         self._lines = [
             Depacketizer(track.payload_type, partial(self._frame, index)) for index, track in enumerate(session.tracks)

@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import secrets
+import signal
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,6 +84,8 @@ class Relay:
         listener = self._listener
         if listener is None or listener.transport is None or track not in listener.channels:
             return
+        if listener.transport.is_closing():
+            return
         channel = listener.channels[track]
         sequence = self._sequences[track] + min(frame.lost, 1000)
         parts: list[bytes] = []
@@ -150,7 +153,8 @@ class Relay:
                 self.errors.append(line.decode("utf-8", "replace").strip())
         status = await process.wait()
         text = "\n".join(self.errors)
-        if os.strerror(errno.ENOSPC) in text or os.strerror(errno.EFBIG) in text or os.strerror(errno.EDQUOT) in text:
+        full = any(os.strerror(number) in text for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT))
+        if full or status == -signal.SIGXFSZ:
             self.failed = DiskFullError(f"There is no room left for the footage in {self.target.parent}.")
         elif status != 0 or not self._finishing:
             self.failed = DeviceError(f"ffmpeg stopped with status {status}: {' '.join(self.errors[-3:])[:500]}")

@@ -52,8 +52,11 @@ def true_time() -> datetime:
 
 
 class OnvifRecorder:
-    """One recorder. Its clock, identity and list of recordings are read once and kept, so that all answers of one
-    object agree. `rtsp_override` replaces host and port of the replay address (or all of it, when it has a path).
+    """One recorder. Its clock (unless an earlier measurement is given), identity and list of recordings are read once
+    and kept, so that all answers of one object agree. `rtsp_override` replaces host and port of the replay address, or
+    all of it when it has a path. A broken playback is taken up again `retries` times without progress, after `patience`
+    seconds, doubled each time. Without `keep_partial` a connection that is lost for good raises instead of leaving a
+    file that ends too early.
 
     Raises:
         RecorderRefusedError: `url` is not an http(s) address.
@@ -70,20 +73,25 @@ class OnvifRecorder:
         stall: float = 10.0,
         allow_basic: bool = False,
         keep_partial: bool = True,
+        retries: int = 4,
+        patience: float = 0.25,
         tls: ssl.SSLContext | None = None,
+        clock: ClockOffset | None = None,
         free: Callable[[Path], int] = free_space,
         now: Callable[[], datetime] = true_time,
     ) -> None:
         self.url = url
-        self._wire = Wire(url, username or "", password or "", timeout)
+        self._wire = Wire(url, username or "", password or "", timeout, now)
         self._login = Login(username or "", password or "", allow_basic)
         self._limits = Limits(connect=timeout, response=timeout, stall=stall)
         self._override = rtsp_override
         self._keep_partial = keep_partial
+        self._retries, self._patience = retries, patience
         self._tls = tls
         self._free = free
         self._now = now
-        self._clock: ClockOffset | None = None
+        self._clock = clock
+        self._ready = False
         self._identity: RecorderIdentity | None = None
         self._recordings: list[Recording] | None = None
         self._video: dict[str, frozenset[str]] = {}
@@ -103,12 +111,13 @@ class OnvifRecorder:
     @property
     def clock(self) -> ClockOffset:
         """The recorder's clock, measured once by this object."""
-        if self._clock is None:
-            self._clock = self._measure()
+        clock = self._clock = self._clock or self._measure()
+        if not self._ready:
             if self._wire.token is not None:
-                self._wire.token.offset = self._clock.offset
+                self._wire.token.offset = clock.offset
             self._wire.find_services()
-        return self._clock
+            self._ready = True
+        return clock
 
     def probe(self) -> Probe:
         """Who the recorder is, how its clock is off, and which services it has.
@@ -347,6 +356,8 @@ class OnvifRecorder:
             identity=identity,
             held=held,
             warnings=warnings,
+            retries=self._retries,
+            patience=self._patience,
             keep_partial=self._keep_partial,
             free=self._free,
         ).acquire(target, progress)

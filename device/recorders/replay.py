@@ -69,6 +69,7 @@ class Acquisition:
     held: Sequence[Span] | None = None
     warnings: Sequence[str] = ()
     retries: int = 4
+    patience: float = 0.25
     keep_partial: bool = True
     reserve: int = RESERVE
     free: Callable[[Path], int] = free_space
@@ -105,7 +106,7 @@ class Acquisition:
         if self.held is not None:
             held = [(self._recorder_time(part.start), self._recorder_time(part.end)) for part in self.held]
         pull = Pull(
-            Source(self.uri, self.login, self.limits, self.tls, retries=self.retries),
+            Source(self.uri, self.login, self.limits, self.tls, retries=self.retries, patience=self.patience),
             self._recorder_time(self.span.start),
             self._recorder_time(self.span.end),
             relay,

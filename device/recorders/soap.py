@@ -9,9 +9,9 @@ A recorder is only ever contacted at the host that the administrator gave.
 import importlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,15 +60,16 @@ class Token:
     ours. As long as `offset` is unknown no token is sent: asking for the recorder's time needs none.
     """
 
-    def __init__(self, username: str, password: str) -> None:
+    def __init__(self, username: str, password: str, now: Callable[[], datetime]) -> None:
         self.username = username
         self._password = password
+        self._now = now
         self.offset: timedelta | None = None
 
     def apply(self, envelope: Any, headers: Any) -> Any:
         if self.offset is None:
             return envelope, headers
-        created = datetime.now(UTC).replace(tzinfo=None, microsecond=0) + self.offset
+        created = (self._now() + self.offset).replace(tzinfo=None, microsecond=0)
         token = username_token.UsernameToken(
             self.username, self._password, use_digest=True, created=created, zulu_timestamp=True
         )
@@ -86,7 +87,7 @@ class Wire:
         RecorderRefusedError: wrong user or password, a service that is missing, or a fault.
     """
 
-    def __init__(self, url: str, username: str, password: str, timeout: float) -> None:
+    def __init__(self, url: str, username: str, password: str, timeout: float, now: Callable[[], datetime]) -> None:
         parts = urlsplit(url)
         try:
             host, self.port = parts.hostname or "", parts.port
@@ -98,7 +99,7 @@ class Wire:
         self.scheme = parts.scheme
         path = parts.path if parts.path not in ("", "/") else "/onvif/device_service"
         self.url = urlunsplit((parts.scheme, self._netloc(self.port), path, "", ""))
-        self.token = Token(username, password) if username else None
+        self.token = Token(username, password, now) if username else None
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.max_redirects = 0

@@ -4,7 +4,7 @@ Given the same definition, key and inputs (with the recorded answers of synchron
 to the same events, data and snapshots, whatever was saved and loaded in between.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -14,6 +14,7 @@ import orjson
 from SpiffWorkflow.bpmn import BpmnEvent, BpmnWorkflow
 from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
 from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
+from SpiffWorkflow.exceptions import SpiffWorkflowException
 from SpiffWorkflow.spiff.specs.event_definitions import MessageEventDefinition, SignalEventDefinition
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
@@ -25,6 +26,7 @@ from engine.spiff.data import copy_json
 from engine.spiff.definition import CompiledDefinition
 from engine.spiff.events import due_at
 from engine.spiff.front import front_data
+from engine.spiff.inputs import KINDS, read_payload
 from engine.spiff.model import Input, JobRequest, Lookup, OpenedTask, RefusedInputError, StepResult
 from engine.spiff.pruning import drop_orphans, prune
 from engine.spiff.scripting import ENGINE, evaluate
@@ -78,7 +80,7 @@ class Execution:
             raise RefusedInputError(N_("This execution was left in the middle of a step; restore it first."))
         if given.seq != self.seq + 1 or given.at < self.at:
             raise RefusedInputError(N_("Input %(seq)s does not follow %(last)s."), seq=given.seq, last=self.seq)
-        kind = getattr(self, f"_{given.kind}", None) if given.kind in _KINDS else None
+        kind = getattr(self, f"_{given.kind}", None) if given.kind in KINDS else None
         if kind is None:
             raise RefusedInputError(N_("There is no input of the kind %(kind)s."), kind=given.kind)
         if (self._workflow is None) != (given.kind == "start"):
@@ -86,17 +88,17 @@ class Execution:
         if self._workflow is not None and self.state != "running":
             raise RefusedInputError(N_("The instance has ended."))
         step = Step(self.key, given.seq, given.at, lookup, self.definition.way_into)
+        payload = read_payload(given)
         try:
-            payload = orjson.loads(given.payload)
             with _inside(step):
                 self.at = given.at
-                kind(**{name: payload[name] for name in _KINDS[given.kind] if name in payload})
+                kind(**payload)
                 thrown = self._settle(step)
-                result = self._result_of(step, thrown, payload.get("task") if given.kind == "error" else None)
+                result = self._result_of(step, thrown, payload["task"] if given.kind == "error" else None)
                 self._prune()
-        except TypeError as error:
+        except SpiffWorkflowException as error:
             self._void = True
-            raise RefusedInputError(N_("The input %(kind)s is incomplete."), kind=given.kind) from error
+            raise RefusedInputError(N_("The process cannot take this input: %(error)s"), error=str(error)) from error
         except BaseException:
             self._void = bool(step.trace)
             raise
@@ -329,20 +331,6 @@ class Execution:
 
     def _tasks(self) -> list[Task]:
         return [task for flow in self._flows() for task in flow.tasks.values()]
-
-
-_KINDS: Mapping[str, tuple[str, ...]] = {
-    "start": ("data",),
-    "submit": ("task", "data"),
-    "result": ("task", "value"),
-    "error": ("task", "code", "message"),
-    "timer": (),
-    "message": ("name", "payload"),
-    "signal": ("name", "payload"),
-    "cancel": ("reason",),
-    "retry": ("task", "data"),
-}
-"""What each kind takes from its payload; whatever else stands there is for the record."""
 
 
 @contextmanager

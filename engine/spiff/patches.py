@@ -1,7 +1,7 @@
 """The places where the library cannot be subclassed. Called once, when the package is imported.
 
-Each line stands for a measured trap (docs/architecture); the library is used by this package alone, so nobody else
-sees the changes.
+Each stands for something the library does wrongly, told where it is repaired. No other package uses the library, so
+nobody else sees the changes.
 """
 
 import sys

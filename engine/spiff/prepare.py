@@ -64,6 +64,7 @@ def prepare(root: Node) -> Node:
     """A copy of a BPMN document in which bare ISO times, links, scripts around tasks, flows that leave an activity
     together or on a condition, and event sub-processes are spelled as the library executes them."""
     root = copy.deepcopy(root)
+    etree.strip_elements(root, etree.Comment, etree.ProcessingInstruction, with_tail=False)  # the library stumbles
     for text in root.iter(BPMN + "timeDate", BPMN + "timeDuration", BPMN + "timeCycle"):
         bare = (text.text or "").strip()
         text.text = repr(bare) if _ISO_TIME.fullmatch(bare) else text.text

@@ -142,6 +142,17 @@ def test_two_timers_behind_one_event_gateway_are_refused() -> None:
     assert problems(text) == [("g", "event-gateway")]
 
 
+def test_comments_in_the_file_change_nothing() -> None:
+    text = process(
+        start(),
+        script("u", "x = 1").replace("<script>", "<!-- why --><script>"),
+        end(),
+        flows("s > u > e"),
+        handler("w", "<!-- when -->" + MESSAGE, end("we"), flows("w_s > we")),
+    ).replace("<process", "<!-- what --><?tool note?><process")
+    assert "u" in compile_definition({"a.bpmn": text}, "P").elements
+
+
 def test_two_activities_may_name_their_items_alike() -> None:
     text = process(
         start(),

@@ -32,6 +32,7 @@ def test_the_second_submission_of_a_task_is_refused_and_changes_nothing() -> Non
         ("submit", {"task": str(uuid4()), "data": {}}),
         ("submit", {"task": "no id", "data": {}}),
         ("submit", {"data": {}}),
+        ("submit", {"task": str(uuid4()), "data": [1]}),
         ("result", {"task": str(uuid4()), "value": 1}),
         ("error", {"task": str(uuid4()), "code": "X"}),
         ("start", {"data": {}}),
@@ -42,6 +43,24 @@ def test_the_second_submission_of_a_task_is_refused_and_changes_nothing() -> Non
 def test_inputs_that_do_not_apply_are_refused(kind: str, payload: dict[str, object]) -> None:
     with pytest.raises(RefusedInputError):
         Case(TWO).give(kind, **payload)
+
+
+def test_a_payload_that_is_no_json_is_refused() -> None:
+    case = Case(TWO)
+    for wrong in ("{", "[]", '"x"'):
+        with pytest.raises(RefusedInputError):
+            case.live.apply(Input(2, T0, "submit", wrong))
+    case.do("u")
+
+
+def test_a_data_object_that_a_form_did_not_give_refuses_the_form() -> None:
+    write = '<dataOutputAssociation id="o"><targetRef>ref</targetRef></dataOutputAssociation>'
+    objects = '<dataObject id="thing"/><dataObjectReference id="ref" dataObjectRef="thing"/>'
+    case = Case(process(objects, start(), user("u", inside=write), user("v"), end(), flows("s > u > v > e")))
+    with pytest.raises(RefusedInputError, match="cannot take this input"):
+        case.do("u", other=1)
+    case.do("u", thing=1)
+    assert case.ready == ["v"]
 
 
 def test_inputs_come_in_order_and_time_does_not_run_backwards() -> None:

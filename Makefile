@@ -30,7 +30,7 @@ setup: .venv/.run web/static/build/manifest.json web/translations/zh/LC_MESSAGES
 	@touch $@
 
 web/assets/node_modules/.ready: web/assets/package-lock.json
-	@node -e 'process.exit(parseInt(process.versions.node) < 20)' || { echo 'Node 20 or newer is needed'; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo 'Node 20 or newer is needed'; exit 1; }
 	cd web/assets && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 

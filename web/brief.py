@@ -62,7 +62,7 @@ def of_data(session: Session, instance: Instance, data: Mapping[str, Any]) -> Br
     lines = [
         (_("Who"), _(", ").join(part for part in (display_name(applicant), department) if part)),
         (_("Where"), _("; ").join(cameras)),
-        (_("When"), _("%(span)s (%(basis)s)", span=span, basis=say("clock_basis")) if say("clock_basis") else span),
+        (_("When"), " · ".join(part for part in (span, say("clock_basis")) if part)),
         (_("Why"), _(": ").join(part for part in (say("purpose"), str(application.get("reason") or "")) if part)),
         (_("How"), _(", ").join(part for part in (say("mode"), say("urgency")) if part)),
     ]

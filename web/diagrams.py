@@ -50,7 +50,7 @@ def steps(
 ) -> list[dict[str, Any]]:
     """The activities that were reached, in order of their first entry, with their state now and when it began.
 
-    `state`: active, done, failed or cancelled; `by` is the actor of the event that ended it.
+    `state`: active, done, failed or cancelled; `by` is who completed it.
     """
     elements = definitions.compiled(session, definition_id).elements
     found: dict[str, dict[str, Any]] = {}
@@ -77,5 +77,6 @@ def steps(
         elif kind in {"leave", "fail", "cancel"}:
             step["active"] = max(0, step["active"] - 1)
             ended = {"leave": "done", "fail": "failed", "cancel": "cancelled"}[kind]
-            step.update(state="active" if step["active"] else ended, at=event["at"], by=event["actor"])
+            by = event["actor"] if info.type == "userTask" else ""
+            step.update(state="active" if step["active"] else ended, at=event["at"], by=by)
     return list(found.values())

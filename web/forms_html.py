@@ -152,7 +152,7 @@ def input_id(field: Field) -> str:
 
 def _columns(field: Field) -> int:
     """Of 16: short inputs share a line, everything else has its own."""
-    if field.type in {"number", "datetime", "select"} or (field.type == "textfield" and field.max_length <= 200):
+    if field.type in {"number", "datetime", "select", "textfield"}:
         return 8
     return 16
 
@@ -203,9 +203,8 @@ def display(
         return ""
     if isinstance(value, bool):
         return _("Yes") if value else _("No")
-    if field.personal:
-        text = str(value)
-        return f"••••{text[-4:]}" if len(text) > 6 else "••••"
+    if field.personal and sum(character.isdigit() for character in str(value)) >= 6:
+        return f"****{str(value)[-4:]}"  # numbers of identity papers and telephones; a name must be readable
     if field.type == "datetime":
         try:
             return format_date(value) if field.subtype == "date" else format_time(value, seconds=True)

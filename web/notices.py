@@ -21,7 +21,10 @@ blueprint = Blueprint("notices", __name__)
 @blueprint.get("/notices")
 def index() -> Any:
     found = notifications.recent(reading(), person().username)
-    return render_template("notices/index.html", notices=found)
+    ids = {notice.instance_id for notice in found if notice.instance_id}
+    query = select(Instance.id, Instance.business_key).where(Instance.id.in_(ids), Instance.business_key != "")
+    numbers = {row.id: row.business_key for row in reading().execute(query)}
+    return render_template("notices/index.html", notices=found, numbers=numbers)
 
 
 @blueprint.post("/notices/read")

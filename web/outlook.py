@@ -1,6 +1,6 @@
 """What happens after each answer, read from the deployed diagram: so the page can never promise another procedure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.spiff import CompiledDefinition, ElementInfo
@@ -24,18 +24,23 @@ class Outlook:
     reached: tuple[Next, ...]
 
 
-def after(definition: CompiledDefinition, element: str, names: Mapping[str, str]) -> list[Outlook]:
-    """The ways on from a task: one per labelled branch of the gateways behind it. `names` translates labels."""
+def after(
+    definition: CompiledDefinition, element: str, names: Mapping[str, str], order: Sequence[str] = ()
+) -> list[Outlook]:
+    """The ways on from a task: one per labelled branch of the gateways behind it. `names` translates labels.
+
+    `order` are the answers of the form: branches that bear their names come first, in that order.
+    """
     found: list[Outlook] = []
     _follow(definition.elements, element, "", names, found, frozenset())
-    return found
+    return sorted(found, key=lambda way: order.index(way.answer) if way.answer in order else len(order))
 
 
 def when_late(definition: CompiledDefinition, element: str, names: Mapping[str, str]) -> list[Outlook]:
-    """What the timers on a task do when it waits too long."""
+    """What the events on the border of a task lead to: for a user task, the timers of a gate that waits too long."""
     found: list[Outlook] = []
     for info in definition.elements.values():
-        if info.attached_to == element and "imer" in f"{info.type} {info.id}":
+        if info.attached_to == element:
             branch: list[Outlook] = []
             _follow(definition.elements, info.id, names.get(info.name, info.name), names, branch, frozenset())
             found += branch

@@ -68,7 +68,7 @@ def _row(
         "title": found.title,
         "status": status,
         "address": brief.case_address(case),
-        "overwriting": brief.overwriting(case.overwritten_at) if case and running else "",
+        "overwritten_at": case.overwritten_at if case and running else None,
         "with": [_holder(task, names) for task in _distinct(waiting[instance.id])] if running else [],
         "jobs": [
             {"name": names.get(job.name, job.name), "since": job.created_at, "stopped": job.state == "incident"}

@@ -1,7 +1,7 @@
 """What every answer carries: a strict content policy, no caching of what people may see, cookies that stay here.
 
-CSRF tokens are checked on every unsafe request, except when it carries a bearer token or goes to the API: a foreign
-page cannot set that header, and such a request is never answered on the strength of a cookie (web/auth.py).
+CSRF tokens are checked on every unsafe request, except when it carries a bearer token: a foreign page cannot set that
+header, and such a request is never answered on the strength of a cookie (web/auth.py).
 """
 
 from urllib.parse import urlsplit
@@ -62,7 +62,7 @@ def local_address(address: str | None) -> str | None:
 
 
 def _check_csrf() -> None:
-    if request.method not in {"GET", "HEAD", "OPTIONS", "TRACE"} and not bears_token() and request.blueprint != "api":
+    if request.method not in {"GET", "HEAD", "OPTIONS", "TRACE"} and not bears_token():
         csrf.protect()
 
 

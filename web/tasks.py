@@ -242,16 +242,23 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
         "brief": found,
         "case": case,
         "case_address": brief.case_address(case),
-        "overwriting": brief.overwriting(case.overwritten_at if case and not case.outcome else None),
+        "overwritten_at": case.overwritten_at if case and not case.outcome else None,
         "timeline": brief.timeline_of(task.data),
         "submitted": submitted,
         "position": position(session, instance),
-        "after": outlook.after(compiled, task.element, names) if element else [],
+        "after": outlook.after(compiled, task.element, names, _answers(session, task, names)) if element else [],
         "late": outlook.when_late(compiled, task.element, names) if element else [],
         "jobs": progress.under_way(session, instance),
         "progress_address": url_for("progress.of_instance", instance_id=instance.id),
         "now": clock.now(),
     }
+
+
+def _answers(session: Session, task: Task, names: dict[str, str]) -> list[str]:
+    """The answers that the form offers, in its order."""
+    form = _form(session, task)
+    decision = form.field("decision") if form else None
+    return [names.get(option.label, option.label) for option in decision.options] if decision else []
 
 
 def _page(

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from engine.errors import N_, NotFoundError
@@ -25,7 +25,7 @@ def may_see(session: Session, instance: Instance, user: User) -> bool:
                 Task.assignee == name,
                 Task.claimed_by == name,
                 Task.completed_by == name,
-                Task.candidate_group.in_(user.groups),
+                and_(Task.assignee.is_(None), Task.candidate_group.in_(user.groups)),
                 Task.candidate_users.contains(f'"{name}"'),
             )
         )

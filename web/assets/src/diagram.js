@@ -25,10 +25,10 @@ export async function open(root, labels = {}) {
 /** Replace the labels of the drawing by those of the reader's language, for display only. */
 function translate(viewer, labels) {
   const registry = viewer.get('elementRegistry'), factory = viewer.get('graphicsFactory');
-  for (const element of registry.getAll()) {
-    const name = element.businessObject?.name;
-    if (!name || !labels[name]) continue;
-    element.businessObject.name = labels[name];
+  // An element and its label outside share one name: look all names up before the first is replaced.
+  const named = registry.getAll().map(element => [element, labels[element.businessObject?.name]]).filter(([, name]) => name);
+  for (const [element, name] of named) {
+    element.businessObject.name = name;
     const graphics = registry.getGraphics(element);
     if (graphics) factory.update(element.waypoints ? 'connection' : 'shape', element, graphics);
   }

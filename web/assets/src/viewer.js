@@ -1,11 +1,22 @@
-// "You are here": <div data-diagram data-src="…xml" data-events="id of JSON" [data-labels="id of JSON"]>.
+// "You are here": <div data-diagram data-src="…xml" data-events="id of JSON" [data-labels="id of JSON"] [data-near]>.
+// With data-near the drawing is shown at a readable size around the step that is active, otherwise as a whole.
 import { Marks, embedded, fold, open } from './diagram.js';
+
+const READABLE = 0.7;
+
+function near(canvas, element) {
+  const { outer } = canvas.viewbox(), width = outer.width / READABLE, height = outer.height / READABLE;
+  canvas.viewbox({ x: element.x + element.width / 2 - width / 2, y: element.y + element.height / 2 - height / 2, width, height });
+}
 
 for (const root of document.querySelectorAll('[data-diagram]')) {
   const viewer = await open(root, root.dataset.labels ? embedded(root.dataset.labels) : {});
   const states = fold(root.dataset.events ? embedded(root.dataset.events) : []);
   new Marks(viewer).show(states);
-  const active = [...states].find(([, state]) => state.active)?.[0];
-  if (active && viewer.get('elementRegistry').get(active)) viewer.get('canvas').scrollToElement(active, 80);
+  const registry = viewer.get('elementRegistry'), canvas = viewer.get('canvas');
+  const active = [...states].filter(([, state]) => state.active).map(([id]) => registry.get(id)).filter(found => found?.width);
+  active.sort((one, other) => one.width * one.height - other.width * other.height); // a step rather than the sub-process around it
+  if (active[0] && 'near' in root.dataset) near(canvas, active[0]);
+  else if (active[0]) canvas.scrollToElement(active[0], 80);
   root.dataset.ready = '1';
 }

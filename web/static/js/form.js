@@ -96,7 +96,7 @@ function countdown() {
   const date = new Date(until + 8 * 3600000).toISOString().slice(0, 10);
   const text = box.querySelector('[data-overwriting-text]');
   text.textContent = left < 0 ? box.dataset.gone : box.dataset.text.replace('{}', date) + (left < 5 * DAY ? ` ${box.dataset.soon}` : '');
-  text.classList.toggle('overwriting', left < 5 * DAY);
+  text.classList.toggle('soon', left < 5 * DAY);
 }
 
 if (form) {

@@ -23,7 +23,7 @@ def record_form(data: Mapping[str, Any], case: CaseFacts, signatures: Sequence[S
         _master(sheet, place, master, case, _acquisition(data, master))
     _playback(sheet, part(data, "playback"), record, case)
     _copies(sheet, items)
-    _handover(sheet, data, record, case)
+    _handover(sheet, data, record, case, copied=any(item.copies for item in items))
     sheet.section("签名", "Signatures")
     sheet.decision("操作人", "Operator", "本人确认上述记录与实际情况一致。", signed(record, case))
     sheet.decision("复核人", "Countersigned by", opinion(countersign, "countersign", case), signed(countersign, case))
@@ -115,8 +115,8 @@ def _playback(sheet: Sheet, playback: Mapping[str, Any], record: Mapping[str, An
     sheet.section("回放检查", "Playback check")
     marks = (("complete", "完整"), ("clear", "清晰"), ("continuous", "时间连续"), ("undamaged", "无损坏"))
     found = "；".join(f"{name}：{say.said(say.YES_NO, playback[key])}" for key, name in marks if key in playback)
-    seen = [say.text(playback.get("gaps_seen")), say.text(record.get("playback_result")), say.text(record.get("gaps"))]
-    lines = [found, opinion(playback, "playback", case), *seen]
+    said = opinion(playback, "playback", case) or say.text(record.get("playback_result"))
+    lines = [found, said, say.text(playback.get("gaps_seen")), say.text(record.get("gaps"))]
     sheet.decision("检查结果", "Result", "\n".join(line for line in lines if line), signed(playback, case))
 
 
@@ -139,7 +139,9 @@ def _copies(sheet: Sheet, items: Sequence[Item]) -> None:
             sheet.fields(Field("衍生件及母件", "Derivative and master", shown))
 
 
-def _handover(sheet: Sheet, data: Mapping[str, Any], record: Mapping[str, Any], case: CaseFacts) -> None:
+def _handover(
+    sheet: Sheet, data: Mapping[str, Any], record: Mapping[str, Any], case: CaseFacts, *, copied: bool
+) -> None:
     grant, handover, shelf = part(data, "grant"), part(data, "handover"), part(data, "shelf")
     application = part(data, "application")
     sheet.section("反馈、交接与归档", "Feedback, handover and archive")
@@ -158,7 +160,8 @@ def _handover(sheet: Sheet, data: Mapping[str, Any], record: Mapping[str, Any], 
         Field("份数", "Number of copies", say.text(record.get("copies"))),
         Field("档案室架位", "Shelf", _joined(case.shelf or shelf.get("shelf"), medium)),
     )
-    sheet.fields(Field("存储位置", "Kept at", say.text(record.get("storage")) or "见上表两处备份"))
+    kept = "备份一、备份二，见“备份与衍生件”" if copied else say.text(record.get("storage"))
+    sheet.fields(Field("存储位置", "Kept at", kept))
     sheet.fields(Field("备注", "Remarks", say.text(record.get("remarks"))))
 
 

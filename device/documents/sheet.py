@@ -224,7 +224,10 @@ def _pieces(text: str) -> list[str]:
 def _signature(line: SignLine) -> Table:
     digest = line.digest.removeprefix("sha256:")[:16]
     shown = f"{_small('签名摘要 SHA-256')} {digest}" if digest else ""
-    name = Paragraph(f"{_small('签名 Signature')} <b>{_markup(line.name)}</b>", _style(9))
+    role = (
+        "签名 Signature" if digest or not line.name else "经办 Completed by"
+    )  # only a digest shows that it was signed
+    name = Paragraph(f"{_small(role)} <b>{_markup(line.name)}</b>", _style(9))
     time = Paragraph(f"{_small('时间 Time')} {_markup(line.at)}", _style(8.5))
     width = WIDTH - LABEL - 8
     return Table(

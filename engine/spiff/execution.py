@@ -185,6 +185,7 @@ class Execution:
         if where == "decide":
             found.task_spec.decide(found)
         elif where == "run":
+            STEP.get().retried.add(found.id)
             found._set_state(TaskState.READY)
         else:
             internal["correction"] = data or {}

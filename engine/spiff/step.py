@@ -58,6 +58,7 @@ class Step:
         self.incidents: dict[UUID, tuple[Task, str]] = {}
         self.absorbed: set[UUID] = set()
         self.failed: set[UUID] = set()
+        self.retried: set[UUID] = set()
         self.removed = False
         self._seconds = at.timestamp()
         self._ids = 0

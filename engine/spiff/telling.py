@@ -48,7 +48,7 @@ def visible_events(step: Step, definition: CompiledDefinition) -> list[dict[str,
                 tell(element, "enter")
                 tell(element, "leave")
             continue
-        if _enters(change):
+        if _enters(step, change):
             tell(element, "enter")
         if change.new == TaskState.COMPLETED and task.id not in step.failed:
             tell(element, "leave")
@@ -60,8 +60,10 @@ def visible_events(step: Step, definition: CompiledDefinition) -> list[dict[str,
     return [event for event in told if event["element"] in definition.elements]
 
 
-def _enters(change: Change) -> bool:
-    """A boundary event is entered when it fires, not when its activity starts."""
+def _enters(step: Step, change: Change) -> bool:
+    """A boundary event is entered when it fires, not when its activity starts; what failed is entered again."""
+    if change.task.id in step.retried and change.old == TaskState.STARTED and change.new == TaskState.READY:
+        return True
     if isinstance(change.task.task_spec, BoundaryEvent):
         return change.new == TaskState.READY
     return change.old < TaskState.WAITING and not change.new & FINISHED

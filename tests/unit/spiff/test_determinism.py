@@ -1,6 +1,9 @@
 """Every construct, in random interleavings: live, saved and loaded, pruned and re-executed lead to the same."""
 
+import os
 import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -69,6 +72,30 @@ def test_every_construct_is_deterministic(path: Path) -> None:
 def test_every_construct_is_deterministic_in_many_orders(path: Path) -> None:
     ends = [interleave(path, seed).state for seed in range(100, 130)]
     assert path.stem in UNFINISHED or "running" not in ends
+
+
+@pytest.mark.long
+def test_neither_hash_seed_nor_time_zone_of_the_machine_matters() -> None:
+    program = (
+        "import hashlib, test_determinism as t;"
+        "print(hashlib.sha256(repr([t.interleave(p, 5).results for p in t.DIAGRAMS]).encode()).hexdigest())"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={
+                **os.environ,
+                "PYTHONHASHSEED": seed,
+                "TZ": zone,
+                "PYTHONPATH": f"{Path(__file__).parent}:{TESTS.parent}",
+            },
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed, zone in (("1", "Asia/Shanghai"), ("2", "America/New_York"))
+    }
+    assert len(found) == 1
 
 
 def test_instances_run_in_threads_of_their_own_as_they_do_alone() -> None:

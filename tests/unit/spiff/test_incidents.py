@@ -5,7 +5,9 @@ from uuid import UUID
 import pytest
 from case import Case
 from diagram import end, flows, gateway, process, script, service, start, user
+from SpiffWorkflow.bpmn.script_engine import PythonScriptEngine
 
+from engine.errors import ExpressionError
 from engine.spiff import RefusedInputError
 
 
@@ -30,7 +32,7 @@ def test_a_gateway_where_no_condition_holds_waits_for_a_person(kind: str) -> Non
     assert (element, case.state, case.ready, case.told[-1]) == ("g", "running", [], "fail g")
     assert message == "No condition holds at the gateway and there is no default flow."
     case.give("retry", task=str(task_id), data={"x": 2})
-    assert case.ready == ["b"]
+    assert (case.ready, case.told[:2]) == (["b"], ["enter g", "leave g"])
 
 
 def test_a_failing_script_is_tried_again_with_corrected_data_while_others_go_on() -> None:
@@ -93,6 +95,12 @@ def test_the_past_keeps_its_data_when_a_later_script_changes_a_nested_value() ->
     result = case.do("u", d={"k": [1]})
     assert result.opened[0].data == {"d": {"k": [1, 2]}}
     assert case.live.task_data(before) == {"d": {"k": [1]}}
+
+
+def test_the_librarys_own_script_engine_refuses_to_work() -> None:
+    for run in (PythonScriptEngine().environment.evaluate, PythonScriptEngine().environment.execute):
+        with pytest.raises(ExpressionError):
+            run("1", {})
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Languages and times: Chinese first, English second; instants as UI.md shows them, with the zone where it may be doubted.
+"""Languages and times: Chinese first, English second; instants as UI.md shows them, with the zone where in doubt.
 
 The language is `?lang=` (kept in a cookie), else the cookie, else what the signed-in person chose, else Chinese.
 """
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from flask import Flask, Response, g, request
-from flask_babel import Babel, get_locale, gettext, ngettext  # type: ignore[import-untyped]  # ships no types
+from flask_babel import Babel, get_locale, gettext, ngettext
 from flask_login import current_user
 
 from engine import clock

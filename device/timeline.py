@@ -169,7 +169,7 @@ def explain(held: Stretches | None, start: int, end: int, cause: str) -> list[Ju
     """
     pieces: list[Jump] = []
     position = start
-    for begin, stop in sorted(held or [(start, end)]):
+    for begin, stop in sorted([(start, end)] if held is None else held):
         begin, stop = max(begin, position), min(stop, end)
         if begin >= stop or (stop - begin < INDEX_STEP and (begin, stop) != (start, end)):
             continue

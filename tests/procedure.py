@@ -303,7 +303,7 @@ class House:
             packets_lost=0,
             size=copied.stat().st_size,
             sha256=hash_file(copied),
-            codecs=("H264", "AAC"),
+            codecs=("h264", "aac"),
             width=640,
             height=360,
             gaps=gaps,

@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, redirect, url_for
 from engine.db import Database
 from engine.settings import Settings
 from web import (
+    actors,
     admin,
     api,
     archive,
@@ -66,7 +67,7 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     # Who is asking comes before the CSRF check: a program without a token is told so.
-    for part in (edge, errors, i18n, auth, security, people, menu, bundles, notices, brief, cases):
+    for part in (edge, errors, i18n, auth, security, people, menu, bundles, notices, brief, cases, actors):
         part.install(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

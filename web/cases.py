@@ -4,75 +4,52 @@ from itertools import groupby
 from typing import Any
 
 import orjson
-from flask import Blueprint, Flask, Response, current_app, render_template, request, send_file, url_for
-from flask_babel import gettext as _
-from sqlalchemy import select
+from flask import Blueprint, Flask, Response, flash, redirect, render_template, request, url_for
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
-from device import access, documents, evidence
-from device.models import ArchiveEntry, Case, EvidenceItem, Grant
-from engine import clock, definitions, history, tasks
-from engine.errors import N_, NotAllowedError, NotFoundError
+from device import access, documents
+from device.models import ArchiveEntry, Case, Grant
+from engine import clock, history, tasks
+from engine.errors import N_, FieldError, InvalidFormError, NotAllowedError, NotFoundError
 from engine.models import Instance, Task, User
-from web import coverage, diagrams, forms_html, people, progress, sources
+from web import brief, coverage, custody, diagrams, footage, forms_html, people, progress, sources
 from web.auth import person
-from web.edge import reading, settings, transaction
-from web.i18n import local
-from web.visibility import OFFICES, may_see
+from web.case_access import may_revoke, oversees, require_overseer, visible_case
+from web.edge import reading, transaction
+from web.i18n import _, local
+from web.visibility import OFFICES
 
 blueprint = Blueprint("cases", __name__, url_prefix="/cases")
 
+PAGE = 30
 FORMS = {"application": documents.application_of, "record": documents.record_of}
 
-
-# ---- who may see what -----------------------------------------------------------------------------------------------
-
-
-def visible_case(session: Session, case_id: int, user: User) -> tuple[Case, Instance]:
-    """The case and its process, for whoever has a hand in it or holds an office or a grant.
-
-    Raises:
-        NotFoundError: there is no such case, or `user` may not know that there is.
-    """
-    case = session.get(Case, case_id)
-    if case is not None:
-        instance = session.get_one(Instance, case.instance_id)
-        if may_see_case(session, case, instance, user):
-            return case, instance
-    raise NotFoundError(N_("There is no such case, or you have no part in it."))
-
-
-def may_see_case(session: Session, case: Case, instance: Instance, user: User) -> bool:
-    """A hand in the process, an office, or a grant (also an expired one: the case stays known to its recipient)."""
-    if may_see(session, instance, user):
-        return True
-    wanted = select(Grant.id).where(Grant.case_id == case.id, Grant.username == user.username)
-    return session.scalar(wanted.limit(1)) is not None
+TABS = {
+    "overview": N_("Overview"),
+    "diagram": N_("Diagram"),
+    "footage": N_("Footage"),
+    "documents": N_("Documents"),
+    "custody": N_("Custody"),
+    "access": N_("Access"),
+}
 
 
 def page(case_id: int, tab: str, **parts: Any) -> str:
     """Render one tab of a case."""
-    session = reading()
-    case, instance = visible_case(session, case_id, person())
-    names = {
-        "overview": _("Overview"),
-        "diagram": _("Diagram"),
-        "footage": _("Footage"),
-        "documents": _("Documents"),
-        "custody": _("Custody"),
-        "access": _("Access"),
-    }
-    tabs = [
-        {"address": url_for(f"cases.{key}", case_id=case_id), "label": label, "current": key == tab}
-        for key, label in names.items()
-    ]
+    session, user = reading(), person()
+    case, instance = visible_case(session, case_id, user)
+    shown = [key for key in TABS if key not in {"custody", "access"} or oversees(user, case)]
     waiting = [task for task in tasks.of_instance(session, instance.id) if task.state in {"open", "claimed"}]
+    people.remember([case.applicant, *(task.claimed_by or task.assignee for task in waiting)])
     return render_template(
         f"cases/{tab}.html",
         case=case,
         instance=instance,
-        data=instance.data,
-        tabs=tabs,
+        tabs=[
+            {"address": url_for(f"cases.{key}", case_id=case_id), "label": _(TABS[key]), "current": key == tab}
+            for key in shown
+        ],
         waiting=waiting,
         labels=diagrams.labels(session, instance.definition_id),
         now=clock.now(),
@@ -80,31 +57,58 @@ def page(case_id: int, tab: str, **parts: Any) -> str:
     )
 
 
-# ---- pages ----------------------------------------------------------------------------------------------------------
+# ---- the list -------------------------------------------------------------------------------------------------------
 
 
 @blueprint.get("/")
 def index() -> Any:
-    """The cases that one may see, newest first."""
+    """The cases that one has a part in, newest first; found again by their number or applicant."""
     session, user = reading(), person()
-    query = select(Case, Instance).join(Instance, Instance.id == Case.instance_id).order_by(Case.opened_at.desc())
-    if not user.groups & OFFICES:
-        granted = select(Grant.case_id).where(Grant.username == user.username)
-        mine = select(Task.instance_id).where(
-            (Task.assignee == user.username)
-            | (Task.claimed_by == user.username)
-            | (Task.completed_by == user.username)
-            | Task.candidate_group.in_(user.groups)
+    wanted, number = request.args.get("q", "").strip(), max(1, request.args.get("page", 1, type=int))
+    query = select(Case, Instance).join(Instance, Instance.id == Case.instance_id).where(_part_of(user))
+    if wanted:
+        query = query.where(
+            or_(Case.number.icontains(wanted, autoescape=True), Case.applicant.icontains(wanted, autoescape=True))
         )
-        query = query.where((Case.applicant == user.username) | Case.id.in_(granted) | Case.instance_id.in_(mine))
-    found = session.execute(query.limit(200)).tuples()
-    rows = [(case, instance) for case, instance in found if may_see_case(session, case, instance, user)]
-    people.remember([case.applicant for case, _instance in rows])
-    return render_template("cases/index.html", rows=rows)
+    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
+    newest = query.order_by(Case.opened_at.desc(), Case.id.desc()).limit(PAGE).offset((number - 1) * PAGE)
+    found = session.execute(newest).tuples().all()
+    people.remember(case.applicant for case, _instance in found)
+    rows = [(case, instance, brief.of_data(session, instance, instance.data)) for case, instance in found]
+    return render_template(
+        "cases/index.html", rows=rows, wanted=wanted, total=total, number=number, size=PAGE, now=clock.now()
+    )
 
 
-@blueprint.get("/<int:case_id>")
-def overview(case_id: int) -> Any:
+def _part_of(user: User) -> ColumnElement[bool]:
+    """The same rule as `may_see_case`, for many cases at once."""
+    if user.groups & OFFICES:
+        return Case.id.is_not(None)
+    name = f'"{user.username}"'
+    hand = select(Task.instance_id).where(
+        (Task.claimed_by == user.username)
+        | (Task.completed_by == user.username)
+        | (
+            ~Task.excluded.contains(name)
+            & (
+                (Task.assignee == user.username)
+                | (Task.assignee.is_(None) & Task.candidate_group.in_(user.groups))
+                | Task.candidate_users.contains(name)
+            )
+        )
+    )
+    granted = select(Grant.case_id).where(Grant.username == user.username)
+    conditions = [Instance.started_by == user.username, Case.id.in_(granted), Case.instance_id.in_(hand)]
+    if "archivist" in user.groups:
+        conditions.append(Case.id.in_(select(ArchiveEntry.case_id)))
+    return or_(*conditions)
+
+
+# ---- tabs -----------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/<int:case_id>", endpoint="overview")
+def show_overview(case_id: int) -> Any:
     """What was asked for, what was decided by whom, what the recorders hold, who acts next."""
     session = reading()
     case, instance = visible_case(session, case_id, person())
@@ -112,64 +116,71 @@ def overview(case_id: int) -> Any:
     return page(
         case_id,
         "overview",
-        answers=sheet(session, instance, "application.form", application),
+        brief=brief.of_data(session, instance, instance.data),
+        answers=_application(session, instance),
         decisions=decisions(session, instance),
         timeline=coverage.timeline(
             instance.data.get("coverage") or {},
             application.get("start_at", ""),
             application.get("end_at", ""),
-            acquired=acquired(evidence.items_of(session, case)),
+            acquired=footage.acquired(footage.takes(session, case, instance)),
         ),
         jobs=progress.under_way(session, instance),
+        position=diagrams.position(session, instance),
         archived=session.scalar(select(ArchiveEntry).where(ArchiveEntry.case_id == case.id)),
     )
 
 
-@blueprint.get("/<int:case_id>/diagram")
-def diagram(case_id: int) -> Any:
+@blueprint.get("/<int:case_id>/diagram", endpoint="diagram")
+def show_diagram(case_id: int) -> Any:
     session = reading()
     _case, instance = visible_case(session, case_id, person())
     return page(case_id, "diagram", position=diagrams.position(session, instance))
 
 
-@blueprint.get("/<int:case_id>/footage")
-def footage(case_id: int) -> Any:
+@blueprint.get("/<int:case_id>/footage", endpoint="footage")
+def show_footage(case_id: int) -> Any:
     """Each camera's master with its facts, and the viewing copy in a player for whoever may see it (P3)."""
-    session = reading()
-    case, instance = visible_case(session, case_id, person())
-    items = evidence.items_of(session, case)
-    masters = [item for item in items if item.kind == "master"]
-    viewing = {item.master_id: item for item in items if item.kind == "viewing_copy"}
+    session, user = reading(), person()
+    case, instance = visible_case(session, case_id, user)
     return page(
         case_id,
         "footage",
-        masters=masters,
-        viewing=viewing,
-        permission=access.may_view(session, case, person(), clock.now()),
+        takes=footage.takes(session, case, instance),
+        permission=access.may_view(session, case, user, clock.now()),
+        lapsed=_lapsed(session, case, user),
         jobs=progress.under_way(session, instance),
     )
 
 
-@blueprint.get("/<int:case_id>/documents")
-def documents_tab(case_id: int) -> Any:
+def _lapsed(session: Session, case: Case, user: User) -> Grant | None:
+    """The person's newest access that has ended, to tell them so."""
+    query = select(Grant).where(Grant.case_id == case.id, Grant.username == user.username)
+    return session.scalar(query.order_by(Grant.expires_at.desc()).limit(1))
+
+
+@blueprint.get("/<int:case_id>/documents", endpoint="documents")
+def show_documents(case_id: int) -> Any:
     session = reading()
     _case, instance = visible_case(session, case_id, person())
     signed = [
         (task, found)
         for task in tasks.of_instance(session, instance.id)
-        if (found := tasks.signature(session, task.id))
+        if task.signature and (found := tasks.signature(session, task.id))
     ]
+    people.remember(found.username for _task, found in signed)
     return page(case_id, "documents", signed=signed, has_record="record" in instance.data)
 
 
-@blueprint.get("/<int:case_id>/custody")
-def custody(case_id: int) -> Any:
-    """Who did what, to which item, when, from where; by day, with filters by person and item."""
-    session = reading()
-    case, _instance = visible_case(session, case_id, person())
+@blueprint.get("/<int:case_id>/custody", endpoint="custody")
+def show_custody(case_id: int) -> Any:
+    """Who did what, to which item, when, from where; by day, newest first, with filters by person and item."""
+    session, user = reading(), person()
+    case, _instance = visible_case(session, case_id, user)
+    require_overseer(user, case)
     events = access.case_events(session, case)
     who, what = request.args.get("person", ""), request.args.get("item", "")
-    people.remember([event.actor for event in events])
+    people.remember(event.actor for event in events)
     shown = [event for event in events if (not who or event.actor == who) and (not what or event.item == what)]
     days = [(day, list(each)) for day, each in groupby(reversed(shown), key=lambda event: local(event.at).date())]
     return page(
@@ -180,107 +191,66 @@ def custody(case_id: int) -> Any:
         items=sorted({event.item for event in events if event.item}),
         who=who,
         what=what,
+        total=len(events),
         findings=access.verify_case_chain(session, case),
     )
 
 
-@blueprint.get("/<int:case_id>/access")
-def access_tab(case_id: int) -> Any:
-    session = reading()
-    case, _instance = visible_case(session, case_id, person())
+@blueprint.get("/<int:case_id>/access", endpoint="access")
+def show_access(case_id: int) -> Any:
+    session, user = reading(), person()
+    case, _instance = visible_case(session, case_id, user)
+    require_overseer(user, case)
     grants = list(session.scalars(select(Grant).where(Grant.case_id == case.id).order_by(Grant.id.desc())))
-    return page(case_id, "access", grants=grants, may_revoke=bool(person().groups & {"archivist", "admin"}))
-
-
-# the names of tabs and of endpoints are the same, whatever the view functions are called
-blueprint.add_url_rule("/<int:case_id>/documents", "documents", documents_tab)
-blueprint.add_url_rule("/<int:case_id>/access", "access", access_tab)
+    people.remember(grant.username for grant in grants)
+    active = access.active_grants(session, case, clock.now())
+    return page(case_id, "access", grants=grants, revocable=bool(active) and may_revoke(user))
 
 
 @blueprint.post("/<int:case_id>/access/revoke")
 def revoke(case_id: int) -> Any:
-    """End all access to the footage of a case, with a reason (clause N2)."""
-    if not person().groups & {"archivist", "admin"}:
+    """End all access to the footage of a case at once, with a reason (clause N2)."""
+    user = person()
+    visible_case(reading(), case_id, user)
+    if not may_revoke(user):
         raise NotAllowedError(N_("Only archivists and administrators revoke access."))
     reason = request.form.get("reason", "").strip()
+    if not reason:
+        raise InvalidFormError({"reason": FieldError(N_("Say why."), {})})
     with transaction() as session:
-        case, _instance = visible_case(session, case_id, person())
-        access.revoke(session, case, reason or "-", actor=person().username, at=clock.now())
-    return current_app.redirect(url_for("cases.access", case_id=case_id))
-
-
-# ---- files ----------------------------------------------------------------------------------------------------------
-
-
-@blueprint.get("/<int:case_id>/footage/<int:item_id>")
-def media(case_id: int, item_id: int) -> Response:
-    """A viewing copy for the player, or with ?download=1 as a file where the grant says `copy`; both are logged.
-
-    A player fetches a film in many ranges; the view is logged with the range that begins it.
-    """
-    session = reading()
-    case, _instance = visible_case(session, case_id, person())
-    item = session.get(EvidenceItem, item_id)
-    if item is None or item.case_id != case.id or item.discarded_at is not None:
-        raise NotFoundError(N_("There is no such footage in this case."))
-    download = request.args.get("download") == "1"
-    permission = access.may_view(session, case, person(), clock.now())
-    if permission is None or (download and not permission.download):
-        raise NotAllowedError(
-            N_("You may not see the footage of case %(number)s: you have no valid access."), number=case.number
-        )
-    begins = request.headers.get("Range", "bytes=0-").replace(" ", "").startswith("bytes=0-")
-    if (begins or download) and request.method == "GET":
-        with transaction() as writing:
-            watched = writing.get_one(Case, case.id)
-            access.view(writing, watched, person(), item=item.path, origin=request.remote_addr or "")
-            if download:
-                access.record(
-                    writing,
-                    watched,
-                    "downloaded",
-                    person().username,
-                    item=item.path,
-                    origin=request.remote_addr or "",
-                )
-    path = evidence.locate(session, settings(), item)
-    return send_file(path, mimetype=item.media_type, conditional=True, as_attachment=download, download_name=path.name)
+        case = session.get_one(Case, case_id)
+        ended = access.revoke(session, case, reason, actor=user.username, at=clock.now())
+    flash(_("%(count)s accesses were ended.", count=ended), "success")
+    return redirect(url_for("cases.access", case_id=case_id))
 
 
 @blueprint.get("/<int:case_id>/documents/<any(application, record):form>.pdf")
 def document(case_id: int, form: str) -> Response:
-    """One of the two forms as PDF, as the case stands now."""
+    """One of the two paper forms as PDF, as the case stands now."""
     session = reading()
     case, instance = visible_case(session, case_id, person())
-    if form == "record" and "record" not in instance.data:
-        raise NotFoundError(N_("The record form has not been filled in yet."))
+    if form not in instance.data:
+        raise NotFoundError(N_("This form has not been filled in yet."))
     response = Response(FORMS[form](session, case), content_type="application/pdf")
-    response.headers["Content-Disposition"] = f'inline; filename="{form}-{case.id}.pdf"'
+    response.headers.set("Content-Disposition", "inline", filename=f"{case.number}-{form}.pdf")
     return response
 
 
 # ---- what a page shows ----------------------------------------------------------------------------------------------
 
 
-def sheet(session: Session, instance: Instance, form: str, data: dict[str, Any]) -> list[Any]:
-    """A submitted form as sections of labels and values, in the reader's language; personal data masked."""
-    found = definitions.form(session, instance.definition_id, form)
+def _application(session: Session, instance: Instance) -> list[Any]:
+    """The submitted application as sections of labels and values, in the reader's language; personal data masked."""
+    form = brief.application_form(session, instance.definition_id)
+    data = instance.data.get("application")
+    if form is None or not isinstance(data, dict):
+        return []
     names = diagrams.labels(session, instance.definition_id)
-    return forms_html.sheet(found, data, sources.for_form(session, found), names)
-
-
-def acquired(items: list[EvidenceItem]) -> dict[str, list[list[str]]]:
-    """What was truly retrieved, per camera, for the timeline."""
-    found: dict[str, list[list[str]]] = {}
-    for item in items:
-        report = item.facts.get("report") or {}
-        if item.kind == "master" and report.get("first_frame") and report.get("last_frame"):
-            found[item.camera] = [[report["first_frame"], report["last_frame"]]]
-    return found
+    return forms_html.sheet(form, data, sources.for_form(session, form), names)
 
 
 def decisions(session: Session, instance: Instance) -> list[dict[str, Any]]:
-    """Every finished user task in order, all rounds: who decided what, why, and the signature. The history says so."""
+    """Every finished user task in order, all rounds: who decided what and why, and whether it is signed."""
     known = {str(task.id): task for task in tasks.of_instance(session, instance.id)}
     found = []
     for event in history.events(session, instance.id):
@@ -297,46 +267,53 @@ def decisions(session: Session, instance: Instance) -> list[dict[str, Any]]:
                 "at": event.at,
                 "decision": answer.get("decision", ""),
                 "comment": answer.get("comment") or answer.get("remark") or "",
-                "signature": tasks.signature(session, task.id) if task.signature else None,
+                "signed": bool(answer.get("signature")),
             }
         )
-    people.remember([one["by"] for one in found])
+    people.remember(one["by"] for one in found)
     return found
 
 
 DECISIONS = {
-    "approve": N_("Approved"),
-    "refuse": N_("Refused"),
-    "send_back": N_("Sent back"),
-    "abstain": N_("Abstained"),
-    "accept": N_("Accepted"),
-    "withdraw": N_("Withdrawn"),
-    "ready": N_("Ready"),
-    "recheck": N_("Check again"),
-    "ok": N_("In order"),
-    "retry": N_("Try again"),
-    "skip": N_("Skipped"),
-    "give_up": N_("Given up"),
+    "approve": (N_("Approved"), "good"),
+    "refuse": (N_("Refused"), "bad"),
+    "send_back": (N_("Sent back"), "warn"),
+    "abstain": (N_("Abstained"), ""),
+    "accept": (N_("Accepted"), "good"),
+    "withdraw": (N_("Withdrawn"), ""),
+    "ready": (N_("Ready"), "good"),
+    "recheck": (N_("Check again"), "warn"),
+    "ok": (N_("In order"), "good"),
+    "retry": (N_("Try again"), "warn"),
+    "skip": (N_("Skipped"), "warn"),
+    "give_up": (N_("Given up"), "bad"),
 }
 
-CUSTODY = {
-    "opened": N_("opened the case"),
-    "acquired": N_("retrieved from the recorder"),
-    "checked": N_("checked for damage"),
-    "derived": N_("made a viewing copy"),
-    "copied": N_("copied to a store and read back"),
-    "granted": N_("granted access"),
-    "revoked": N_("revoked access"),
-    "viewed": N_("viewed"),
-    "downloaded": N_("downloaded"),
-    "discarded": N_("discarded working copies"),
-    "archived": N_("archived"),
-    "closed": N_("closed the case"),
+
+def decision_word(key: str) -> tuple[str, str]:
+    """What a decision is called, and the kind of its chip; a diagram may bring decisions of its own."""
+    text, kind = DECISIONS.get(key, (key, ""))
+    return _(text) if text else "", kind
+
+
+MEDIA = {
+    "disk_array": N_("Disk array"),
+    "hard_disk": N_("Hard disk"),
+    "optical": N_("Optical disc"),
+    "tape": N_("Tape"),
 }
+
+
+def medium_word(key: str) -> str:
+    """What the archive keeps a case on, as the form `shelf` offers it."""
+    return _(MEDIA[key]) if key in MEDIA else key
 
 
 def install(app: Flask) -> None:
     app.jinja_env.globals.update(
-        decision_word=lambda key: _(DECISIONS[key]) if key in DECISIONS else key,
-        custody_word=lambda key: _(CUSTODY[key]) if key in CUSTODY else key,
+        decision_word=decision_word,
+        custody_word=custody.word,
+        custody_facts=custody.facts,
+        mode_word=custody.mode_word,
+        medium_word=medium_word,
     )

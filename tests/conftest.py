@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.orm import Session
 
 import device.models  # noqa: F401 - its tables belong to the same schema
+from device.simulator import prepare_media
 from engine import clock as engine_clock
 from engine import identity
 from engine.db import Database
@@ -65,6 +66,15 @@ def empty_schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
         connection.exec_driver_sql("BEGIN")
     database.dispose()
     return path
+
+
+@pytest.fixture(scope="session")
+def recorder_media(pytestconfig: pytest.Config) -> Path:
+    """The simulated recorder's footage, encoded by the first run of the tests on this machine and kept for the next."""
+    assert pytestconfig.cache is not None
+    folder = Path(pytestconfig.cache.mkdir("recorder-media"))
+    prepare_media(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

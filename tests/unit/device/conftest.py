@@ -8,7 +8,6 @@ from case_room import People, database_in, open_case, settings_in
 from sqlalchemy.orm import Session
 
 from device.models import Case
-from device.simulator import prepare_media
 from engine.db import Database
 from engine.settings import Settings
 
@@ -39,12 +38,3 @@ def people(session: Session) -> People:
 def case(session: Session) -> Case:
     """The open case of `applicant`; tests that need their own transactions open it themselves."""
     return open_case(session)
-
-
-@pytest.fixture(scope="session")
-def recorder_media(pytestconfig: pytest.Config) -> Path:
-    """The simulated recorder's footage, encoded by the first run of the tests on this machine and kept for the next."""
-    assert pytestconfig.cache is not None
-    folder = Path(pytestconfig.cache.mkdir("recorder-media"))
-    prepare_media(folder)
-    return folder

@@ -14,7 +14,7 @@ from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFo
 from engine.models import Instance, Job, ProcessDefinition, Task, User
 from web import brief, drafts, people
 from web.auth import GROUPS, person
-from web.diagrams import labels
+from web.diagrams import labels, position
 from web.edge import reading, settings, transaction
 from web.forms_html import Sheet, read
 from web.i18n import _
@@ -75,6 +75,7 @@ def _row(
             for job in working[instance.id]
         ],
         "may_withdraw": running,
+        "position": position(session, instance) if running else None,
     }
 
 

@@ -1,5 +1,6 @@
 // "You are here": <div data-diagram data-src="…xml" data-events="id of JSON" [data-labels="id of JSON"] [data-near]>.
-// With data-near the drawing is shown at a readable size around the step that is active, otherwise as a whole.
+// Inside closed details it is drawn when they are opened. With data-near it is shown at a readable size around the step
+// that is active, otherwise as a whole.
 import { Marks, embedded, fold, open } from './diagram.js';
 
 const READABLE = 0.7;
@@ -9,7 +10,7 @@ function near(canvas, element) {
   canvas.viewbox({ x: element.x + element.width / 2 - width / 2, y: element.y + element.height / 2 - height / 2, width, height });
 }
 
-for (const root of document.querySelectorAll('[data-diagram]')) {
+async function draw(root) {
   const viewer = await open(root, root.dataset.labels ? embedded(root.dataset.labels) : {});
   const states = fold(root.dataset.events ? embedded(root.dataset.events) : []);
   new Marks(viewer).show(states);
@@ -19,4 +20,10 @@ for (const root of document.querySelectorAll('[data-diagram]')) {
   if (active[0] && 'near' in root.dataset) near(canvas, active[0]);
   else if (active[0]) canvas.scrollToElement(active[0], 80);
   root.dataset.ready = '1';
+}
+
+for (const root of document.querySelectorAll('[data-diagram]')) {
+  const closed = root.closest('details:not([open])');
+  if (closed) closed.addEventListener('toggle', () => draw(root), { once: true });
+  else draw(root);
 }

@@ -6,6 +6,7 @@ which may be what the camera saw: those only warn. Each finding says when, in se
 """
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -248,35 +249,53 @@ def _check_digest(verdict: Verdict, path: Path, facts: Mapping[str, Any], stages
 
 
 def _check_decode(verdict: Verdict, path: Path, contents: media.Contents, stages: _Stages) -> None:
-    """Decode everything; with -xerror the first complaint stops it, so where it stopped is where the damage is."""
-    reached = 0.0
+    """Decode everything; with -xerror the first complaint stops it, so where it stopped is where the damage is.
 
-    def watch(facts: dict[str, Any]) -> None:
-        nonlocal reached
-        reached = max(reached, float(facts["media_seconds"]))
-        stages.report(facts)
+    Each decoded picture is shrunk to a line of its time, which tells the place to the picture.
+    """
+    streams: dict[int, media.Stream] = {}
+    reached = begin = min((packet.pts for packet in contents.packets), default=0.0)
+    reported = time.monotonic()
 
-    decoded = ffmpeg.input(f"file:{path.absolute()}", protocol_whitelist="file,pipe", xerror=None)
-    graph = ffmpeg.output(decoded, "-", map=0, format="null")
+    def watch(line: str) -> None:
+        nonlocal reached, reported
+        if line.startswith("#"):
+            media.read_header(line, streams)
+            return
+        packet = media.read_packet(line, streams)
+        if packet is not None:
+            reached = max(reached, packet.pts)
+        if time.monotonic() - reported > 0.2:
+            reported = time.monotonic()
+            stages.report({"fraction": (reached - begin) / max(0.001, contents.seconds), "media_seconds": reached})
+
+    taken = media.source(path, xerror=None)
+    outputs = [
+        taken[str(stream.index)].filter("scale", 16, 16, flags="neighbor")
+        if stream.kind == "video"
+        else taken[str(stream.index)]
+        for stream in contents.streams
+    ]
+    graph = ffmpeg.output(*outputs, "pipe:1", format="framecrc", flush_packets=1, copyts=None)
     try:
-        complaints = media.run(graph, seconds=contents.seconds, progress=watch)
+        complaints = media.run(graph, on_line=watch)
     except media.MediaError as error:
         complaints = error.complaints or [str(error)]
-        verdict.add("decode", "damaged", reached, " ".join(complaints[:3])[:500])
+        verdict.add("decode", "damaged", reached - begin, " ".join(complaints[:3])[:500])
         return
     known = {finding.detail for finding in verdict.findings}
     for words in [words for words in complaints if words not in known][:10]:
         truncated = re.search("(?i)premature|truncat", words)
-        verdict.add("truncated" if truncated else "decode", "damaged", reached, words)
+        verdict.add("truncated" if truncated else "decode", "damaged", reached - begin, words)
 
 
 def _check_pictures(verdict: Verdict, path: Path, contents: media.Contents, stages: _Stages) -> None:
     """Black and frozen stretches on the key frames alone: cheap, and such stretches last."""
-    taken = ffmpeg.input(f"file:{path.absolute()}", protocol_whitelist="file,pipe", skip_frame="nokey")
+    taken = media.source(path, skip_frame="nokey")
     looked = taken.video.filter("blackdetect", d=BLACK_SECONDS, pic_th=0.98, pix_th=0.1).filter(
         "freezedetect", n=0.0005, d=FROZEN_SECONDS
     )
-    graph = ffmpeg.output(looked, "-", format="null", fps_mode="passthrough")
+    graph = ffmpeg.output(looked, "-", format="null")
     try:
         lines = media.run(graph, level="info", seconds=contents.seconds, progress=stages.report)
     except media.MediaError as error:

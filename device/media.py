@@ -26,6 +26,7 @@ import ffmpeg
 from device.recorders.base import DeviceError, DiskFullError, ProgressCallback
 
 MAX_COMPLAINTS = 200
+CONTAINERS = "matroska,webm,mov,mp4,avi,mpegts,mpeg,h264,hevc,wav"
 BROWSER_PIXELS = ("yuv420p", "yuvj420p")
 
 
@@ -71,8 +72,10 @@ def _output(command: Sequence[str]) -> str:
 
 
 def source(path: Path, **options: Any) -> Any:
-    """A file as an input of ffmpeg-python; it may open nothing but itself."""
-    return ffmpeg.input(f"file:{path.absolute()}", protocol_whitelist="file,pipe", **options)
+    """A file as an input of ffmpeg-python; it may open nothing but itself (no playlists)."""
+    return ffmpeg.input(
+        f"file:{path.absolute()}", protocol_whitelist="file,pipe", format_whitelist=CONTAINERS, **options
+    )
 
 
 def _base(level: str = "error") -> list[str]:
@@ -248,9 +251,9 @@ def probe(path: Path, *, digest: str = "") -> Contents:
 
     def take(line: str) -> None:
         if line.startswith("#"):
-            _header(line, streams)
+            read_header(line, streams)
         else:
-            packet = _packet(line, streams)
+            packet = read_packet(line, streams)
             if packet is not None:
                 contents.packets.append(packet)
                 streams[packet.stream].packets += 1
@@ -263,7 +266,8 @@ def probe(path: Path, *, digest: str = "") -> Contents:
     return contents
 
 
-def _header(line: str, streams: dict[int, Stream]) -> None:
+def read_header(line: str, streams: dict[int, Stream]) -> None:
+    """Take a `#` line of ffmpeg's framecrc or framehash output into `streams`."""
     match = re.match(r"#(tb|media_type|codec_id|dimensions|sample_rate) (\d+): (.+)", line)
     if match is None:
         return
@@ -283,7 +287,8 @@ def _header(line: str, streams: dict[int, Stream]) -> None:
         stream.sample_rate = int(value)
 
 
-def _packet(line: str, streams: dict[int, Stream]) -> Packet | None:
+def read_packet(line: str, streams: dict[int, Stream]) -> Packet | None:
+    """A packet's line of framecrc or framehash output; None for anything else."""
     fields = [text.strip() for text in line.split(",")]
     if len(fields) < 6 or not fields[0].isdigit() or int(fields[0]) not in streams:
         return None
@@ -294,7 +299,8 @@ def _packet(line: str, streams: dict[int, Stream]) -> Packet | None:
 
 def _describe(path: Path, streams: list[Stream]) -> None:
     """Add profile and pixel format, which only the words of `ffmpeg -i` tell."""
-    command = [*_base("info"), "-protocol_whitelist", "file,pipe", "-i", f"file:{path.absolute()}"]
+    command = [*_base("info"), "-protocol_whitelist", "file,pipe", "-format_whitelist", CONTAINERS]
+    command += ["-i", f"file:{path.absolute()}"]
     for line in _output(command).splitlines():
         match = re.match(r"\s*Stream #0:(\d+)[^:]*: (?:Video|Audio): (\w+)(?: \(([^)]*)\))?[^,]*, (\w+)", line)
         if match is not None and int(match[1]) < len(streams):

@@ -229,6 +229,7 @@ def test_session_descriptions_are_reduced_to_what_can_be_copied() -> None:
     assert parse_sdp("m=video 0 RTP/AVP 96\r\na=rtpmap:96 VP99/90000\r\n", "rtsp://h") == []
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_no_session_description_breaks_the_parser_or_smuggles_a_line(text: str) -> None:
     for track in parse_sdp("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n" + text, "rtsp://host/x"):

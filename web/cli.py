@@ -18,6 +18,7 @@ from device.cli import recorder, simulate_recorder
 from engine import clock, definitions, history, identity, instances, lint, replay
 from engine.db import Database
 from engine.errors import DefinitionError, DiaoquError, NotFoundError
+from engine.jobs import LEASE
 from engine.models import Instance, User
 from engine.settings import ROOT, Settings
 
@@ -93,7 +94,14 @@ def web(host: str, port: int) -> None:
 @main.command()
 @click.option("--site", help="Only jobs of this site (default: DIAOQU_SITE).")
 @click.option("--slots", default=4, show_default=True, help="Jobs at a time.")
-def worker(site: str | None, slots: int) -> None:
+@click.option(
+    "--lease",
+    type=click.FloatRange(min=1),
+    default=LEASE.total_seconds(),
+    show_default=True,
+    help="Seconds without a sign of life after which another worker takes a job over.",
+)
+def worker(site: str | None, slots: int, lease: float) -> None:
     """Run jobs and timers until a signal ends it."""
     import signal
     import threading
@@ -104,7 +112,8 @@ def worker(site: str | None, slots: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with opened() as (database, settings):
-        running = Worker(database, replace(settings, site=site or settings.site), slots)
+        settings = replace(settings, site=site or settings.site)
+        running = Worker(database, settings, slots, lease=timedelta(seconds=lease))
         running.start()
         click.echo("worker: waiting for jobs")
         stop.wait()

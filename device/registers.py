@@ -172,8 +172,8 @@ def get_recorder(session: Session, key: str) -> Recorder:
 
 
 def all_cameras(session: Session, *, inactive: bool = False) -> list[Camera]:
-    """Cameras ordered by place and name; those out of service only when asked for."""
-    query = select(Camera).order_by(Camera.place, Camera.name)
+    """Cameras ordered by name, which mostly begins with a number; those out of service only when asked for."""
+    query = select(Camera).order_by(Camera.name, Camera.place)
     return list(session.scalars(query if inactive else query.where(Camera.active)))
 
 

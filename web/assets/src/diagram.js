@@ -22,6 +22,8 @@ export async function open(root, labels = {}) {
   return viewer;
 }
 
+const LABEL = 90;
+
 /** Replace the labels of the drawing by those of the reader's language, for display only. */
 function translate(viewer, labels) {
   const registry = viewer.get('elementRegistry'), factory = viewer.get('graphicsFactory');
@@ -29,6 +31,10 @@ function translate(viewer, labels) {
   const named = registry.getAll().map(element => [element, labels[element.businessObject?.name]]).filter(([, name]) => name);
   for (const [element, name] of named) {
     element.businessObject.name = name;
+    if (element.labelTarget && element.width < LABEL) {   // drawn for the fewer characters of Chinese
+      element.x -= (LABEL - element.width) / 2;
+      element.width = LABEL;
+    }
     const graphics = registry.getGraphics(element);
     if (graphics) factory.update(element.waypoints ? 'connection' : 'shape', element, graphics);
   }

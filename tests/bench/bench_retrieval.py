@@ -7,10 +7,9 @@ plain ffmpeg, which cannot ask for an absolute range without rate control, on a 
 import asyncio
 import json
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from device.recorders.onvif import OnvifRecorder
 from device.rtp import Frame, TrackFormat
 from device.simulator import Simulator
 
+FOOTAGE = Path("data/simulator")
 SPAN = timedelta(minutes=10)
 PLAIN_SECONDS = 10
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,10 +36,6 @@ class Nowhere:
 
     def write(self, track: int, frame: Frame, rtp_time: int) -> None:
         """Gone."""
-
-
-def say(name: str, **figures: object) -> None:
-    print(json.dumps({"bench": "retrieval", "name": name, **figures}), flush=True)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -59,7 +55,8 @@ def plain_ffmpeg(simulator: Simulator, camera: str, target: Path) -> None:
     subprocess.run(command, check=True)
 
 
-def main(footage: Path) -> None:
+def run(footage: Path = FOOTAGE) -> Iterator[dict[str, object]]:
+    """Yield one figure after the other; `footage` is the simulator's folder, filled when it is empty."""
     seconds = SPAN.total_seconds()
     begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
     span = Span(begin, begin + SPAN)
@@ -71,23 +68,26 @@ def main(footage: Path) -> None:
             limit = timed(lambda camera=camera: parsed_only(simulator, camera, span))
             taken = timed(lambda camera=camera, target=target: recorder.acquire(camera, span, target))
             checked = timed(lambda target=target: integrity.check(target))
-            say(
-                camera,
-                media_seconds=seconds,
-                megabytes=round(target.stat().st_size / 1e6, 1),
-                seconds=round(taken, 3),
-                times_real_time=round(seconds / taken, 1),
-                parsed_only_times_real_time=round(seconds / limit, 1),
-                check_times_real_time=round(seconds / checked, 1),
-            )
+            yield {
+                "bench": "retrieval",
+                "name": camera,
+                "media_seconds": seconds,
+                "megabytes": round(target.stat().st_size / 1e6, 1),
+                "seconds": round(taken, 3),
+                "times_real_time": round(seconds / taken, 1),
+                "parsed_only_times_real_time": round(seconds / limit, 1),
+                "check_times_real_time": round(seconds / checked, 1),
+            }
         plain = timed(lambda: plain_ffmpeg(simulator, "gate", Path(folder) / "plain.mkv"))
-        say(
-            "plain ffmpeg, gate",
-            media_seconds=PLAIN_SECONDS,
-            seconds=round(plain, 3),
-            times_real_time=round(PLAIN_SECONDS / plain, 2),
-        )
+        yield {
+            "bench": "retrieval",
+            "name": "plain ffmpeg, gate",
+            "media_seconds": PLAIN_SECONDS,
+            "seconds": round(plain, 3),
+            "times_real_time": round(PLAIN_SECONDS / plain, 2),
+        }
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("data/simulator"))
+    for figure in run():
+        print(json.dumps(figure), flush=True)

@@ -72,8 +72,9 @@ lock: | .venv/bin/python ## Renew the lock files (hashes, no addresses)
 
 messages: .venv/.dev ## Collect the texts of the user interface into the catalogue
 	$(BIN)/pybabel -q extract -F babel.cfg -k N_ --no-location --sort-output --omit-header -o build-messages.pot .
-	$(BIN)/pybabel -q update --no-fuzzy-matching --omit-header -i build-messages.pot -d web/translations
-	@rm build-messages.pot
+	$(BIN)/pybabel -q update --no-fuzzy-matching --ignore-obsolete -i build-messages.pot -d web/translations
+	@sed -i.bak -E '/^"(Project-Id-Version|Report-Msgid-Bugs-To|(POT-Creation|PO-Revision)-Date|Last-Translator|Language-Team|Generated-By): /d' web/translations/*/LC_MESSAGES/messages.po
+	@rm build-messages.pot web/translations/*/LC_MESSAGES/messages.po.bak
 
 clean: ## Remove what set-up built (not data/)
 	rm -rf .venv web/assets/node_modules web/static/build

@@ -1,6 +1,6 @@
 """A case in a few lines, from the data that a task or an instance carries: who, where, when, why, how urgent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -96,21 +96,12 @@ def _department(session: Session, name: str) -> str:
     return (found.name_en or found.name) if found else name
 
 
-def timeline_of(data: Mapping[str, Any]) -> Timeline | None:
-    """The coverage timeline, once the recorders have been asked."""
+def timeline_of(
+    data: Mapping[str, Any], acquired: Mapping[str, Sequence[Sequence[str]]] | None = None
+) -> Timeline | None:
+    """The coverage timeline, once the recorders have been asked; `acquired` as in web.footage.acquired."""
     application, coverage = _mapping(data.get("application")), _mapping(data.get("coverage"))
-    return timeline(coverage, application.get("start_at", ""), application.get("end_at", ""), acquired=_acquired(data))
-
-
-def _acquired(data: Mapping[str, Any]) -> dict[str, list[list[str]]]:
-    found: dict[str, list[list[str]]] = {}
-    acquisitions = data.get("acquisitions")
-    for result in acquisitions if isinstance(acquisitions, list) else []:
-        report = _mapping(_mapping(result).get("report"))
-        begin, end = report.get("first_at") or report.get("start"), report.get("last_at") or report.get("end")
-        if isinstance(begin, str) and isinstance(end, str):
-            found.setdefault(str(result.get("camera")), []).append([begin, end])
-    return found
+    return timeline(coverage, application.get("start_at", ""), application.get("end_at", ""), acquired=acquired)
 
 
 def overwriting(at: datetime | str | None) -> str:
@@ -123,11 +114,11 @@ def overwriting(at: datetime | str | None) -> str:
     return _("Will be overwritten on %(at)s (%(distance)s)", at=format_time(moment), distance=relative(moment))
 
 
-def camera_name(key: str) -> str:
-    """A camera's name in the reader's language; its key when it is not registered."""
+def camera_name(key: str, otherwise: str = "") -> str:
+    """A camera's name in the reader's language; `otherwise`, or else its key, when it is not registered."""
     if "camera_names" not in g:
         g.camera_names = {camera: str(found["name"]) for camera, found in places(reading()).items()}
-    return str(g.camera_names.get(key, key))
+    return str(g.camera_names.get(key, otherwise or key))
 
 
 def case_of(session: Session, instance_id: Any) -> Case | None:

@@ -12,6 +12,10 @@ from web.i18n import language
 
 blueprint = Blueprint("diagrams", __name__)
 
+SHOWN = ("Task", "task", "callActivity", "subProcess")
+SILENT = ("scriptTask", "businessRuleTask")
+"""What the list leaves out: everything but activities, and those of them that only compute."""
+
 
 @blueprint.get("/diagrams/<int:definition_id>.bpmn")
 def xml(definition_id: int) -> Any:
@@ -56,7 +60,7 @@ def steps(
     found: dict[str, dict[str, Any]] = {}
     for event in events:
         info = elements.get(event["element"])
-        if info is None or not info.name or not info.type.endswith(("Task", "task", "callActivity", "subProcess")):
+        if info is None or not info.name or not info.type.endswith(SHOWN) or info.type in SILENT:
             continue
         step = found.setdefault(
             event["element"],
@@ -66,6 +70,7 @@ def steps(
                 "lane": names.get(info.lane, info.lane) if info.lane else "",
                 "active": 0,
                 "rounds": 0,
+                "finished": 0,
                 "state": "",
                 "at": event["at"],
                 "by": "",
@@ -73,10 +78,14 @@ def steps(
         )
         kind = event["type"]
         if kind == "enter":
-            step.update(active=step["active"] + 1, rounds=step["rounds"] + 1, state="active", at=event["at"], by="")
+            if not step["active"]:  # several at once, like the votes of a committee, are one round
+                step.update(rounds=step["rounds"] + 1, finished=0)
+            step.update(active=step["active"] + 1, state="active", at=event["at"], by="")
         elif kind in {"leave", "fail", "cancel"}:
             step["active"] = max(0, step["active"] - 1)
-            ended = {"leave": "done", "fail": "failed", "cancel": "cancelled"}[kind]
+            step["finished"] += kind == "leave"
+            # The votes that were no longer needed do not make the vote a cancelled one.
+            ended = "failed" if kind == "fail" else "done" if step["finished"] else "cancelled"
             by = event["actor"] if info.type == "userTask" else ""
             step.update(state="active" if step["active"] else ended, at=event["at"], by=by)
     return list(found.values())

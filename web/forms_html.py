@@ -21,6 +21,9 @@ from web.i18n import ZONE, _, format_date, format_time, local, say
 
 Values = Mapping[str, Any]
 
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)")
+"""An instant that the process wrote into a text."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -124,7 +127,8 @@ class Sheet:
             help=self.say(field.description),
             value=_for_input(field, value),
             error=say(error.template, dict(error.params)) if error else "",
-            hidden=field.id in self.hidden,
+            # What only its group hides says nothing itself: the page's script shows the group and would leave it hidden.
+            hidden=field.hide is not None and field.id in self.hidden,
             hide=orjson.dumps(field.hide.to_json()).decode() if field.hide else "",
             fixed=fixed,
             choices=tuple(self._choices(field, value)),
@@ -205,7 +209,7 @@ def display(
         return _("Yes") if value else _("No")
     if field.personal and sum(character.isdigit() for character in str(value)) >= 6:
         return f"****{str(value)[-4:]}"  # numbers of identity papers and telephones; a name must be readable
-    if field.type == "datetime":
+    if field.type == "datetime" or (isinstance(value, str) and INSTANT.fullmatch(value)):
         try:
             return format_date(value) if field.subtype == "date" else format_time(value, seconds=True)
         except ValueError:

@@ -46,7 +46,7 @@ def index() -> Any:
     ):
         working[job.instance_id].append(job)
     people.remember(task.claimed_by or task.assignee for found in waiting.values() for task in found)
-    rows = [_row(session, instance, cases.get(instance.id), waiting, working) for instance in mine]
+    rows = [_row(session, instance, cases.get(instance.id), waiting, working, user.username) for instance in mine]
     draft = drafts.load(session, user.username, drafts.START)
     return render_template("requests/index.html", rows=rows, draft=draft, now=clock.now(), me=user.username)
 
@@ -57,6 +57,7 @@ def _row(
     case: Case | None,
     waiting: dict[UUID, list[Task]],
     working: dict[UUID, list[Job]],
+    me: str,
 ) -> dict[str, Any]:
     names = labels(session, instance.definition_id)
     found = brief.of_data(session, instance, instance.data)
@@ -69,7 +70,7 @@ def _row(
         "status": status,
         "address": brief.case_address(case),
         "overwritten_at": case.overwritten_at if case and running else None,
-        "with": [_holder(task, names) for task in _distinct(waiting[instance.id])] if running else [],
+        "with": _holders(waiting[instance.id], names, me) if running else [],
         "jobs": [
             {"name": names.get(job.name, job.name), "since": job.created_at, "stopped": job.state == "incident"}
             for job in working[instance.id]
@@ -79,29 +80,26 @@ def _row(
     }
 
 
-def _distinct(found: list[Task]) -> list[Task]:
-    """One line per step: five members who vote are one committee."""
-    seen: dict[tuple[str, str], Task] = {}
-    for task in sorted(found, key=lambda task: task.created_at):
-        seen.setdefault((task.element, task.claimed_by or task.assignee or ""), task)
-    by_element = {task.element: task for task in reversed(list(seen.values()))}
-    many = {task.element for task in found if sum(other.element == task.element for other in found) > 1}
-    return [task for task in seen.values() if task.element not in many] + [
-        task for element, task in by_element.items() if element in many
-    ]
-
-
-def _holder(task: Task, names: dict[str, str]) -> dict[str, Any]:
-    """Who has it: the person who took it, else the one it is for, else the role."""
-    role = GROUPS.get(task.candidate_group)
-    return {
-        "task": names.get(task.name, task.name),
-        "id": task.id,
-        "username": task.claimed_by or task.assignee or "",
-        "role": _(role) if role else names.get(task.lane, task.lane),
-        "since": task.claimed_at or task.created_at,
-        "due_at": task.due_at,
-    }
+def _holders(open_tasks: list[Task], names: dict[str, str], me: str) -> list[dict[str, Any]]:
+    """Who has it: whoever took the task, else the one it is for, else the role. Members who vote are one committee."""
+    steps: dict[str, list[Task]] = defaultdict(list)
+    for task in sorted(open_tasks, key=lambda task: task.created_at):
+        steps[task.element].append(task)
+    found = []
+    for tasks_of_step in steps.values():
+        task = next((one for one in tasks_of_step if me in (one.claimed_by, one.assignee)), tasks_of_step[0])
+        username = task.claimed_by or task.assignee or ""
+        role = GROUPS.get(task.candidate_group)
+        found.append(
+            {
+                "task": names.get(task.name, task.name),
+                "id": task.id,
+                "username": username if len(tasks_of_step) == 1 or username == me else "",
+                "role": _(role) if role else names.get(task.lane, task.lane),
+                "since": task.claimed_at or task.created_at,
+            }
+        )
+    return found
 
 
 # ---- a new request --------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
+from device import access
+from device.models import Case
 from engine import clock, definitions, tasks
 from engine.definitions import text_digest
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotAllowedError
@@ -18,7 +20,7 @@ from engine.forms import Form
 from engine.identity import WrongPasswordError
 from engine.models import Task, User
 from engine.tasks import SignatureRequest
-from web import brief, drafts, outlook, people, progress
+from web import brief, drafts, footage, outlook, people, progress
 from web.auth import person
 from web.diagrams import labels, position
 from web.edge import reading, transaction
@@ -230,6 +232,8 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
     element = compiled.elements.get(task.element)
     found = brief.of_data(session, instance, task.data)
     case = brief.case_of(session, instance.id)
+    takes = _takes(session, task, case)
+    permission = access.may_view(session, case, person(), clock.now()) if case and takes else None
     application = task.data.get("application")
     form = brief.application_form(session, instance.definition_id)
     submitted: list[Any] = []
@@ -243,7 +247,9 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
         "case": case,
         "case_address": brief.case_address(case),
         "overwritten_at": case.overwritten_at if case and not case.outcome else None,
-        "timeline": brief.timeline_of(task.data),
+        "timeline": brief.timeline_of(task.data, footage.acquired(takes)),
+        # The playback check happens on the task's own page (clause 3.2), for those who may see the pictures.
+        "films": [take for take in takes if take.viewing] if permission and not task.signature else [],
         "submitted": submitted,
         "position": position(session, instance),
         "after": outlook.after(compiled, task.element, names, _answers(session, task, names)) if element else [],
@@ -252,6 +258,13 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
         "progress_address": url_for("progress.of_instance", instance_id=instance.id),
         "now": clock.now(),
     }
+
+
+def _takes(session: Session, task: Task, case: Case | None) -> list[footage.Take]:
+    """What has been retrieved and counts."""
+    if case is None or not task.data.get("acquisitions"):
+        return []
+    return [take for take in footage.takes(session, case, task.instance) if not take.replaced]
 
 
 def _answers(session: Session, task: Task, names: dict[str, str]) -> list[str]:

@@ -26,7 +26,8 @@ PUNCTUATION = {", ", ": ", "; ", "%(place)s: %(reason)s", "%(camera)s (%(place)s
 
 # A word of an English text, and the glossary's word that its translation must then hold.
 TERMS = {
-    r"recorders?": "录像机",
+    r"recorder": "录像机",
+    r"what the recorders hold": "录像核实",
     r"cameras?": "摄像机",
     r"footage": "录像",
     r"applicant": "申请人",
@@ -45,7 +46,7 @@ TERMS = {
     r"deploy(ed|ment)?": "部署",
     r"lanes?": "泳道",
     r"abstain(ed)?": "弃权",
-    r"refused": "驳回|拒绝",  # a person refuses a request; a recorder, or the language, refuses what it cannot take
+    r"refused": "驳回|拒绝|不允许",  # a person refuses a request; a recorder, or the language, what it cannot take
     r"withdr(aw|awn)": "撤回",
     r"gaps?": "缺口",
     r"overwrit(e|ten)": "覆盖",
@@ -58,7 +59,7 @@ TERMS = {
     r"medium": "载体",
     r"custodian": "保管人",
     r"custody": "保管记录",
-    r"cases?": "案",
+    r"case number": "案件",
 }
 
 # Words that people use for the same things elsewhere; here they would be a second name.

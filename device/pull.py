@@ -175,9 +175,10 @@ class Pull:
                 continue
             if line.last is None:
                 return False
-            reached = line.last + line.interval
+            spare = exactly and any(other == index for other, _ in self._spare)
+            reached = line.last + line.interval * (2 if spare else 1)
             rest = explain(self.held, reached, self.end, "unknown") if reached < self.end else []
-            allowed = line.interval * 3 // 2 if exactly else line.tolerance
+            allowed = line.interval // 2 if exactly else line.tolerance
             if any(jump.cause != "not_recorded" and jump.end - jump.start > allowed for jump in rest):
                 return False
         return True

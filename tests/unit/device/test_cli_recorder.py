@@ -164,7 +164,7 @@ def test_a_wrong_password_and_an_unreachable_recorder_are_one_line_and_status_on
 
 def test_on_a_terminal_a_bar_shows_the_way(login: list[str], tmp_path: Path) -> None:
     near, far = pty.openpty()
-    arguments = ["export", *login, *span(ago(9), ago(8, 1800)), "--out", str(tmp_path / "clip.mkv")]
+    arguments = ["export", *login, *span(ago(9), ago(9, 600)), "--out", str(tmp_path / "clip.mkv")]
     environment: dict[str, Any] = os.environ | {"TERM": "xterm", "COLUMNS": "100"}
     process = subprocess.Popen([*DIAOQU, *arguments], stdout=subprocess.PIPE, stderr=far, env=environment)
     os.close(far)

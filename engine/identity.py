@@ -180,10 +180,11 @@ def members(session: Session, group: str) -> list[str]:
 
 
 def head_of(session: Session, user: User, *, at: datetime | None = None) -> str:
-    """Who signs for `user`'s department at `at` (clause 1.2): its head; nobody signs for themselves.
+    """In whose name `user`'s department signs at `at` (clause 1.2): its head's; nobody signs for themselves.
 
-    When the user is the head, the head of the parent unit signs, and so on upwards. A head who has named a deputy for
-    this time is absent: the deputy signs, unless the deputy is the user.
+    When the user is the head, the head of the parent unit signs, and so on upwards. A head who has named a deputy stays
+    the one whose signature it is: the deputy acts by `authority`, within the dates and no longer. Only when the deputy
+    is the user is the head passed over, because nobody else is there to sign.
 
     Raises:
         NotFoundError: no unit above the user has a head who could sign.
@@ -194,11 +195,9 @@ def head_of(session: Session, user: User, *, at: datetime | None = None) -> str:
     while department is not None and department.id not in seen:
         seen.add(department.id)
         head = department.head_username
-        if head and head != user.username:
-            deputy = deputy_of(session, head, at)
-            signer = deputy or head
-            if signer != user.username and _active(session, signer):
-                return signer
+        present = head and head != user.username and _active(session, head)
+        if head and present and deputy_of(session, head, at) != user.username:
+            return head
         department = department.parent
     raise NotFoundError(N_("Nobody can sign for the department of %(username)s: name a head."), username=user.username)
 
@@ -212,6 +211,19 @@ def deputy_of(session: Session, username: str, at: datetime) -> str | None:
     """Who acts for `username` at `at`; the one named last when there are several."""
     query = select(Deputy.deputy).where(Deputy.username == username, Deputy.from_at <= at, Deputy.until_at > at)
     return session.scalars(query.order_by(Deputy.id.desc()).limit(1)).one_or_none()
+
+
+def deputies(session: Session, usernames: Iterable[str], at: datetime) -> dict[str, list[str]]:
+    """Who acts for these people at `at`, by the person they act for; active accounts only."""
+    query = (
+        select(Deputy.username, Deputy.deputy)
+        .join(User, User.username == Deputy.deputy)
+        .where(Deputy.username.in_(sorted(set(usernames))), Deputy.from_at <= at, Deputy.until_at > at, User.active)
+    )
+    found: dict[str, list[str]] = {}
+    for username, deputy in session.execute(query.order_by(Deputy.id)):
+        found.setdefault(username, []).append(deputy)
+    return found
 
 
 def delegate(session: Session, username: str, deputy: str, *, from_at: datetime, until_at: datetime) -> Deputy:

@@ -130,7 +130,7 @@ def _priority(properties: Mapping[str, str]) -> int:
 
 
 def _tell_candidates(session: Session, task: Task, by: str, at: datetime) -> None:
-    """Named people get a notice; members of a group find the task in their inbox."""
+    """Named people get a notice; members of a group, and deputies, find the task in their inbox."""
     people: Iterable[str] = [task.assignee] if task.assignee else task.candidate_users
     notifications.notify(
         session,

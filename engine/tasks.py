@@ -48,9 +48,7 @@ def inbox(session: Session, user: User, *, at: datetime) -> list[Task]:
     )
     query = select(Task).where(Task.state.in_(OPEN), mine).options(joinedload(Task.instance))
     found = [
-        task
-        for task in session.scalars(query)
-        if task.claimed_by == user.username or _principals(task, user, authority)
+        task for task in session.scalars(query) if task.claimed_by == user.username or principals(task, user, authority)
     ]
     last = datetime.max.replace(tzinfo=at.tzinfo)
     return sorted(found, key=lambda task: (task.due_at or last, -task.priority, task.created_at, str(task.id)))
@@ -100,7 +98,7 @@ def check_allowed(session: Session, task: Task, user: User, *, at: datetime | No
         raise NotAllowedError(N_("The account %(username)s is closed."), username=user.username)
     if user.username in task.excluded:
         raise NotAllowedError(N_("You take part in this case in another role, so another person must do this."))
-    if not _has_role(task, user.username, user.groups) and not _principals(
+    if not _has_role(task, user.username, user.groups) and not principals(
         task, user, identity.authority(session, user, at)
     ):
         if task.assignee is not None:
@@ -115,8 +113,11 @@ def check_allowed(session: Session, task: Task, user: User, *, at: datetime | No
         )
 
 
-def _principals(task: Task, user: User, authority: Authority) -> set[str]:
-    """In whose name `user` may do `task`; nobody for whom it is forbidden lends their role to a deputy."""
+def principals(task: Task, user: User, authority: Authority) -> set[str]:
+    """In whose name `user` may do `task`, training apart.
+
+    Nobody for whom it is forbidden lends their role to a deputy.
+    """
     if user.username in task.excluded:
         return set()
     return {

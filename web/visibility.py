@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
+from engine import clock, identity, tasks
 from engine.errors import N_, NotFoundError
 from engine.models import Instance, Task, User
 
@@ -33,7 +34,16 @@ def may_see(session: Session, instance: Instance, user: User) -> bool:
     for row in session.execute(mine):
         if name in (row.claimed_by, row.completed_by) or name not in (row.excluded or []):
             return True
-    return False
+    return _stands_in(session, instance, user)
+
+
+def _stands_in(session: Session, instance: Instance, user: User) -> bool:
+    """Whether `user` may do an open task of the instance for somebody whose deputy they are now."""
+    authority = identity.authority(session, user, clock.now())
+    if authority.usernames == {user.username}:
+        return False
+    waiting = select(Task).where(Task.instance_id == instance.id, Task.state.in_(("open", "claimed")))
+    return any(tasks.principals(task, user, authority) for task in session.scalars(waiting))
 
 
 def visible_instance(session: Session, instance_id: UUID, user: User) -> Instance:

@@ -16,7 +16,7 @@ def send(context: StepContext, *, to: list[str], template: str, params: dict[str
     """Leave a notice for people, named by username or as `group:reviewer`.
 
     `template` is an English text with %(name)s placeholders; the pages show it in the reader's language.
-    Names that the directory does not know are passed over.
+    Names that the directory does not know are passed over; whoever is a deputy at that time is told too.
     """
     session = context.session
     case_id = session.scalar(select(Case.id).where(Case.instance_id == context.instance_id))
@@ -26,6 +26,8 @@ def send(context: StepContext, *, to: list[str], template: str, params: dict[str
             people.update(identity.members(session, name.removeprefix(GROUP)))
         elif name and identity.find(session, str(name)) is not None:
             people.add(str(name))
+    for deputies in identity.deputies(session, people, context.at).values():
+        people.update(deputies)
     sent = notifications.notify(
         session,
         people,

@@ -174,11 +174,18 @@ def test_nobody_signs_for_a_person_without_department(database, people, clock):
         head_of(database, "stray")
 
 
-def test_the_deputy_signs_while_the_head_is_absent(database, company, clock):
+def test_a_head_with_a_deputy_stays_the_one_whose_signature_it_is(database, company, clock):
     delegate(database, "head", "stand_in", clock)
-    assert head_of(database, "ann") == "stand_in"
-    clock.forward(hours=8)
     assert head_of(database, "ann") == "head"
+    with database.reading() as session:
+        assert identity.deputies(session, ["head", "boss"], clock.at) == {"head": ["stand_in"]}
+        assert identity.deputies(session, ["head"], clock.at + timedelta(hours=8)) == {}
+
+
+def test_the_superior_signs_where_the_head_has_left(database, company):
+    with database.transaction() as session:
+        identity.find(session, "head").active = False
+    assert head_of(database, "ann") == "boss"
 
 
 def test_a_deputy_does_not_sign_for_themselves(database, company, clock):

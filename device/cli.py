@@ -87,7 +87,7 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
             else:
                 found = RtspRecorder(str(rtsp), user, password, timeout=timeout, stall=timeout)
             return command(*args, recorder=found, **kw)
-        except DeviceError as error:
+        except (DeviceError, OSError) as error:
             click.echo(f"diaoqu: {error}", err=True)
             sys.exit(1)
 

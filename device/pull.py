@@ -16,7 +16,8 @@ from typing import Protocol
 
 from device.recorders.base import DeviceError, RecorderBusyError, RecorderRefusedError, RecorderUnreachableError
 from device.rtp import Depacketizer, Frame, TrackFormat, is_key
-from device.rtsp import Limits, Login, ReplaySession
+from device.rtsp import ReplaySession
+from device.rtsp_messages import Limits, Login
 from device.timeline import CONFIDENCE, SECOND, Jump, SessionClock, Stretches, TrackTimeline, explain
 
 MAX_LEAD_BYTES = 32 * 1024 * 1024

@@ -33,7 +33,7 @@ from device.recorders.base import (
 from device.recorders.replay import Acquisition, free_space
 from device.recorders.soap import FaultError, Wire, simple_items, text
 from device.recorders.times import parse_time
-from device.rtsp import Limits, Login
+from device.rtsp_messages import Limits, Login
 
 SECOND = timedelta(seconds=1)
 SMALLEST_GAP = SECOND

@@ -33,7 +33,7 @@ from device.recorders.base import (
     Span,
 )
 from device.relay import Relay
-from device.rtsp import Limits, Login, without_login
+from device.rtsp_messages import Limits, Login, without_login
 from device.timeline import SECOND, TrackTimeline
 
 RESERVE = 64 * 1024 * 1024

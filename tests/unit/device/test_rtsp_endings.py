@@ -13,7 +13,7 @@ import pytest
 from device.pull import Outcome, Pull, Source
 from device.recorders.base import DeviceError, RecorderBusyError, RecorderRefusedError, RecorderUnreachableError
 from device.rtp import CLEAN, TERMINAL, Frame, TrackFormat, ntp
-from device.rtsp import Limits
+from device.rtsp_messages import Limits
 from device.timeline import SECOND
 
 SDP = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:v\r\n"

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from device.recorders.base import RecorderBusyError, RecorderRefusedError, RecorderUnreachableError
-from device.rtsp import MAX_BODY, Limits, Login, ReplaySession, clock_range, parse_sdp, range_start, without_login
+from device.rtsp import ReplaySession
+from device.rtsp_messages import MAX_BODY, Limits, Login, clock_range, parse_sdp, range_start, without_login
 
 SDP = (
     "v=0\r\ns=x\r\na=control:*\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"

@@ -1,5 +1,7 @@
 """The bell: what somebody was told in the application, newest first (clause 4.1)."""
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Flask, g, redirect, render_template, request, url_for
@@ -12,10 +14,12 @@ from engine.models import Instance, Notification
 from web.auth import person
 from web.diagrams import labels
 from web.edge import reading, transaction
-from web.i18n import say
+from web.i18n import _, format_time
 from web.security import local_address
 
 blueprint = Blueprint("notices", __name__)
+
+INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:\d{2})")
 
 
 @blueprint.get("/notices")
@@ -58,13 +62,24 @@ def unread_notices() -> int:
 
 
 def notice_text(notice: Notification) -> str:
-    """The notice in the reader's language. Its parameters may be labels of a diagram, which have translations too."""
-    params = dict(notice.params)
-    if notice.instance_id is not None:
-        instance = reading().get(Instance, notice.instance_id)
-        names = labels(reading(), instance.definition_id) if instance else {}
-        params = {key: names.get(value, value) if isinstance(value, str) else value for key, value in params.items()}
-    return say(notice.template, params)
+    """The notice in the reader's language: by the site's catalogue, else by that of the diagram which sent it.
+
+    Its parameters may be labels of the diagram, such as a task's name, and instants, which are shown as every page
+    shows them. A template that does not fit its parameters is shown as it stands: it came with a diagram.
+    """
+    instance = reading().get(Instance, notice.instance_id) if notice.instance_id is not None else None
+    names = labels(reading(), instance.definition_id) if instance else {}
+    text = _(notice.template)
+    try:
+        return names.get(text, text) % {key: _shown(value, names) for key, value in notice.params.items()}
+    except (KeyError, TypeError, ValueError):
+        return text
+
+
+def _shown(value: Any, names: Mapping[str, str]) -> Any:
+    if not isinstance(value, str):
+        return value
+    return format_time(value) if INSTANT.fullmatch(value) else names.get(value, value)
 
 
 def install(app: Flask) -> None:

@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 from device import access, evidence
 from device.models import Case, CaseEvent, EvidenceItem, Grant
 from device.simulator import LOCAL_TIME, Simulator
-from engine import clock, instances, jobs, replay, tasks
+from engine import clock, definitions, instances, jobs, replay, tasks
 from engine.db import Database
 from engine.models import Instance, Job, Task
 from engine.settings import Settings
@@ -321,7 +321,9 @@ class Request:
     def told(self, username: str) -> list[str]:
         """The notices about this request that somebody got, in English and in their order."""
         found = [one for one in self.office.person(username).notices() if one.instance_id == self.id]
-        return [one.template % one.params for one in reversed(found)]
+        with self.office.database.reading() as session:
+            english = definitions.translation(session, session.get_one(Instance, self.id).definition_id, "en")
+        return [english.get(one.template, one.template) % one.params for one in reversed(found)]
 
     def footage(self) -> str:
         """The address of the first viewing copy."""

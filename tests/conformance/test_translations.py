@@ -2,6 +2,7 @@
 
 import json
 import re
+from ast import literal_eval
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def texts(file: Path) -> Iterator[str]:
         yield from (element.get(key) or "" for key in ("name", "label"))
         if etree.QName(element).localname in ("documentation", "description"):
             yield element.text or ""
+        if etree.QName(element).localname == "parameter" and element.get("id") == "template":
+            yield str(literal_eval(element.get("value") or ""))
 
 
 FILES = sorted(file for file in FOLDER.rglob("*") if file.suffix in (".bpmn", ".dmn", ".form"))
@@ -44,3 +47,13 @@ def test_every_chinese_text_has_an_english_one(file: Path) -> None:
 
 def test_no_translation_is_left_chinese() -> None:
     assert [english for english in ENGLISH.values() if CHINESE.search(english)] == []
+
+
+def test_a_notice_has_the_same_placeholders_in_both_languages() -> None:
+    placeholder = re.compile(r"%\(\w+\)s")
+    assert [
+        (chinese, english)
+        for chinese, english in ENGLISH.items()
+        if sorted(placeholder.findall(chinese)) != sorted(placeholder.findall(english))
+        or placeholder.sub("", chinese + english).count("%")
+    ] == []

@@ -25,6 +25,40 @@ def test_the_bell_counts_what_is_unread_and_a_notice_leads_to_its_task(submitted
     assert "unread notice" not in head.get("/notices").text
 
 
+def test_a_notice_is_read_in_chinese_and_in_english(submitted, visitor, office: Database) -> None:
+    """Its text comes with the diagram, in Chinese, and its English with the diagram's catalogue."""
+    head = visitor("head")
+    assert "有任务待您办理：部门负责人签字。" in head.get("/notices?lang=zh").text
+    head.sign(head.tasks()[0], {"decision": "refuse", "comment": "Not at our gate"})
+    assert "申请 调取-2026-0001 已驳回：Not at our gate" in submitted.get("/notices?lang=zh").text
+    assert "Request 调取-2026-0001 was refused: Not at our gate" in submitted.get("/notices?lang=en").text
+
+
+def test_a_notice_shows_instants_and_labels_in_the_reader_s_way(submitted, visitor, office: Database) -> None:
+    with office.transaction() as session:
+        notice = session.scalars(select(Notification).where(Notification.username == "head")).one()
+        notice.template = (
+            "申请 %(number)s 的录像已调取。访问方式：%(access)s，有效期至 %(expires_at)s；存储位置：%(storage)s"
+        )
+        notice.params = {
+            "number": "调取-2026-0001",
+            "access": "仅查看",
+            "expires_at": "2026-04-01T16:00:00+00:00",
+            "storage": "primary：a",
+        }
+    page = visitor("head").get("/notices?lang=en").text
+    assert "Access: View only, until 2026-04-02 00:00. Stored at: primary：a" in page
+
+
+def test_a_notice_whose_text_does_not_fit_is_shown_as_it_stands(submitted, visitor, office: Database) -> None:
+    with office.transaction() as session:
+        notice = session.scalars(select(Notification).where(Notification.username == "head")).one()
+        notice.template = "100 % sure of %(nobody)s"
+    answer = visitor("head").get("/notices")
+    assert answer.status_code == 200
+    assert "100 % sure of %(nobody)s" in answer.text
+
+
 def test_a_notice_never_leads_to_another_site(submitted, visitor, office: Database) -> None:
     with office.transaction() as session:
         notice = session.scalars(select(Notification).where(Notification.username == "head")).one()

@@ -18,7 +18,8 @@ from engine.settings import Settings
 def open_case(context: StepContext, *, application: dict[str, Any]) -> dict[str, Any]:
     """Give the request its case number and find out who decides on it; after a correction the number stays.
 
-    `members` are the committee members who may vote: nobody of the applicant's department (rules of conduct).
+    `members` are the committee members who may vote: nobody of the applicant's department (rules of conduct), which is
+    named whole in `abstaining`, so that none of them votes as somebody's deputy either.
     """
     session = context.session
     applicant = _applicant(context, application)
@@ -45,6 +46,7 @@ def open_case(context: StepContext, *, application: dict[str, Any]) -> dict[str,
         "department": department.name if department else "",
         "head": identity.head_of(session, applicant, at=context.at),
         "members": _members(context, applicant),
+        "abstaining": _colleagues(context, applicant),
         "chair": _chair(context, applicant),
         "retention_days": min(retention_days, default=Settings.retention_days),
         "overwritten_at": overwritten.isoformat() if overwritten else None,
@@ -81,25 +83,28 @@ def _retention_days(context: StepContext, keys: Any) -> list[int]:
     return [camera.recorder.retention_days for camera in cameras]
 
 
+def _colleagues(context: StepContext, applicant: User) -> list[str]:
+    """Everybody of the applicant's department, and in any case the applicant."""
+    if applicant.department_id is None:
+        return [applicant.username]
+    query = select(User.username).where(User.department_id == applicant.department_id, User.active)
+    return sorted({applicant.username, *context.session.scalars(query)})
+
+
 def _members(context: StepContext, applicant: User) -> list[str]:
-    names = identity.members(context.session, "committee")
-    users = context.session.scalars(select(User).where(User.username.in_(names)).order_by(User.username))
-    return [
-        user.username
-        for user in users
-        if user.username != applicant.username
-        and (applicant.department_id is None or user.department_id != applicant.department_id)
-    ]
+    own = _colleagues(context, applicant)
+    return [name for name in identity.members(context.session, "committee") if name not in own]
 
 
 def _chair(context: StepContext, applicant: User) -> str:
-    """The chair, unless they applied themselves: then their deputy, then the head of the topmost unit, then nobody."""
+    """Who decides where the committee cannot: never the applicant, and nobody of their department if it can be helped.
+
+    The chair, else the deputy of a chair, else the head of the topmost unit, else nobody.
+    """
     session = context.session
-    chairs = [name for name in identity.members(session, "chair") if name != applicant.username]
-    if chairs:
-        return chairs[0]
-    deputy = identity.deputy_of(session, applicant.username, context.at)
-    if deputy:
-        return deputy
-    top = session.scalar(select(Department.head_username).where(Department.parent_id.is_(None)))
-    return top if top and top != applicant.username else ""
+    chairs = identity.members(session, "chair")
+    deputies = [identity.deputy_of(session, chair, context.at) for chair in chairs]
+    top = session.scalars(select(Department.head_username).where(Department.parent_id.is_(None)))
+    found = [name for name in (*chairs, *deputies, *top) if name and name != applicant.username]
+    own = _colleagues(context, applicant)
+    return next((name for name in found if name not in own), found[0] if found else "")

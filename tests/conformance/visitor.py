@@ -71,7 +71,7 @@ class Person:
     def get(self, address: str, **more: Any) -> TestResponse:
         client = self._client
         with self._office.time():
-            return client.get(address, **more)
+            return client.get(address, buffered=True, **more)
 
     def post(self, address: str, data: Mapping[str, Any] | None = None, **more: Any) -> TestResponse:
         """Post a form that stands on no page of its own, with the token of this session."""

@@ -59,6 +59,7 @@ CASE = {
     "department": "生产部",
     "head": "head",
     "members": ["member1", "member2", "member3"],
+    "abstaining": ["applicant", "head"],
     "chair": "member1",
     "retention_days": 30,
 }

@@ -349,3 +349,34 @@ class Job(Base):
     ended_at: Mapped[datetime | None]
     instance: Mapped[Instance] = relationship()
     __table_args__ = (Index(None, "state", "due_at"), Index(None, "exclusive_key", "state"))
+
+
+# ---- seals ----------------------------------------------------------------------------------------------------------
+
+
+class Seal(Base):
+    """A signed statement about the heads of all chains that changed since the seal before (docs/ledger-format.md).
+
+    `statement` is the exact text that was signed; `kept_at` is when a copy of the seal lay in the backup store.
+    """
+
+    __tablename__ = "seals"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    statement: Mapped[str] = mapped_column(Text)
+    signature: Mapped[str] = mapped_column(String(100))
+    public_key: Mapped[str] = mapped_column(Text)
+    kept_at: Mapped[datetime | None]
+
+
+class SealedHead(Base):
+    """One leaf of a seal's Merkle tree: event `seq` of a chain had `digest`. `kind`: process, custody."""
+
+    __tablename__ = "sealed_heads"
+    seal_number: Mapped[int] = mapped_column(ForeignKey("seals.number"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    stream_id: Mapped[UUID]
+    seq: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(80))
+    __table_args__ = (Index(None, "stream_id", "kind", "seq"),)

@@ -5,8 +5,14 @@ what was deployed, and that every derived event and the final data come out agai
 operators being taken from the record.
 """
 
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
+from multiprocessing import get_context
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +20,15 @@ import orjson
 from sqlalchemy.orm import Session
 
 from engine import definitions, history, instances, live
+from engine.db import Database
 from engine.errors import BpmnError, DiaoquError
 from engine.history import Finding, StoredEvent
 from engine.models import Instance
+from engine.seals import Ledger
 from engine.spiff import CompiledDefinition, Execution, Input, StepResult, replaying
+
+BATCH = 50
+"""Instances that a process verifies before it asks for more."""
 
 
 @dataclass(frozen=True)
@@ -33,65 +44,94 @@ class Verification:
         return not self.findings
 
 
-def verify(session: Session, instance_id: UUID) -> Verification:
-    """Check an instance's chain, its diagram, and that its inputs lead to its state; findings name the event.
+def verify(session: Session, instance_id: UUID, *, trusted: Collection[str] | None = None) -> Verification:
+    """Check an instance's chain, its seals, its diagram, and that its inputs lead to its state.
+
+    Findings name the event. `trusted` are the fingerprints of the keys that may have sealed it (seals.trusted_keys).
 
     Raises:
         NotFoundError: there is no such instance.
     """
-    instance = instances.get(session, instance_id)
-    stored = history.stored_events(session, instance_id)
-    findings = history.chain_findings(instance_id, stored, seq=instance.seq, head=instance.head)
-    findings += [
-        Finding(0, f"the stored text of {name} is not what was deployed")
-        for name in definitions.altered_files(session, instance.definition_id)
-    ]
-    findings += _repeat(session, instance, stored)
-    return Verification(findings=findings, events=len(stored))
+    return Verifier(session, Ledger(session, trusted)).verify(instance_id)
 
 
-def _repeat(session: Session, instance: Instance, stored: list[StoredEvent]) -> list[Finding]:
-    try:
-        compiled = _compile_again(session, instance)
-    except DiaoquError as error:
-        return [Finding(0, f"the deployed diagram cannot be executed: {error}")]
-    execution = Execution(compiled, instance.id)
+class Verifier:
+    """Verifies many instances with one look at each diagram and each seal."""
+
+    def __init__(self, session: Session, ledger: Ledger) -> None:
+        self.session = session
+        self.ledger = ledger
+        self._altered: dict[int, list[str]] = {}
+        self._compiled: dict[tuple[int, str], CompiledDefinition] = {}
+
+    def verify(self, instance_id: UUID) -> Verification:
+        """As the function of this name."""
+        instance = instances.get(self.session, instance_id)
+        stored = history.stored_events(self.session, instance_id)
+        digests = {event.seq: event.digest.decode(errors="replace") for event in stored}
+        findings = history.chain_findings(instance_id, stored, seq=instance.seq, head=instance.head)
+        contradicted, sealed = self.ledger.compare("process", instance_id, digests)
+        findings += contradicted
+        findings += [
+            Finding(0, f"the stored text of {name} is not what was deployed") for name in self._altered_files(instance)
+        ]
+        findings += self._repeat(instance, stored)
+        return Verification(findings=findings, events=len(stored), sealed=sealed)
+
+    def _altered_files(self, instance: Instance) -> list[str]:
+        key = instance.definition_id
+        if key not in self._altered:
+            self._altered[key] = definitions.altered_files(self.session, key)
+        return self._altered[key]
+
+    def _repeat(self, instance: Instance, stored: list[StoredEvent]) -> list[Finding]:
+        try:
+            compiled = self._compile_again(instance)
+        except DiaoquError as error:
+            return [Finding(0, f"the deployed diagram cannot be executed: {error}")]
+        findings = self._origin(instance, stored)
+        broken, result = repeat(compiled, instance.id, stored)
+        return [*findings, broken] if broken else findings + _compare(instance, result)
+
+    def _origin(self, instance: Instance, stored: Sequence[StoredEvent]) -> list[Finding]:
+        """The first event says which version it started; the row must point at that one."""
+        try:
+            process: dict[str, Any] = orjson.loads(stored[0].payload)["process"]
+            recorded = tuple(process[name] for name in ("id", "version", "digest"))
+        except (LookupError, TypeError, ValueError):
+            recorded = ()
+        definition = definitions.by_id(self.session, instance.definition_id)
+        if stored and recorded != (definition.process_id, definition.version, definition.digest):
+            return [Finding(stored[0].seq, "it started another version of the process than the instance names")]
+        return []
+
+    def _compile_again(self, instance: Instance) -> CompiledDefinition:
+        """From the stored text, not from the cache of the process: what is verified is the database."""
+        key = (instance.definition_id, instance.process_id)
+        if key not in self._compiled:
+            texts = definitions.files(self.session, instance.definition_id)
+            self._compiled[key] = definitions.compile_files(texts, instance.process_id)
+        return self._compiled[key]
+
+
+def repeat(
+    compiled: CompiledDefinition, instance_id: UUID, stored: Iterable[StoredEvent]
+) -> tuple[Finding | None, StepResult | None]:
+    """Give the recorded inputs to the diagram again: the first event that leads elsewhere, or else the last result."""
+    execution = Execution(compiled, instance_id)
     result: StepResult | None = None
-    findings = []
     for event in stored:
         try:
             if event.kind.decode() in history.DECISIONS:
                 continue
-            if result is None:
-                findings += _origin(instance, event, session)
-            result = _apply(execution, event)
+            at = datetime.fromisoformat(event.at.decode())
+            given = Input(execution.seq + 1, at, event.kind.decode(), event.payload.decode())
+            result = execution.apply(given, replaying(orjson.loads(event.lookups)))
         except (DiaoquError, BpmnError, ValueError, TypeError, KeyError) as error:
-            return [*findings, Finding(event.seq, f"it cannot be repeated: {error}")]
+            return Finding(event.seq, f"it cannot be repeated: {error}"), None
         if live.derived(result).encode() != event.derived:
-            return [*findings, Finding(event.seq, "repeating it leads elsewhere than what was recorded")]
-    return findings + _compare(instance, result)
-
-
-def _compile_again(session: Session, instance: Instance) -> CompiledDefinition:
-    """From the stored text, not from the cache: what is verified is the database."""
-    texts = definitions.files(session, instance.definition_id)
-    return definitions.compile_files(texts, instance.process_id)
-
-
-def _apply(execution: Execution, event: StoredEvent) -> StepResult:
-    at = datetime.fromisoformat(event.at.decode())
-    given = Input(execution.seq + 1, at, event.kind.decode(), event.payload.decode())
-    return execution.apply(given, replaying(orjson.loads(event.lookups)))
-
-
-def _origin(instance: Instance, event: StoredEvent, session: Session) -> list[Finding]:
-    """The first event says which version it started; the row must point at that one."""
-    process: dict[str, Any] = orjson.loads(event.payload).get("process", {})
-    definition = definitions.by_id(session, instance.definition_id)
-    recorded = (process.get("id"), process.get("version"), process.get("digest"))
-    if recorded != (definition.process_id, definition.version, definition.digest):
-        return [Finding(event.seq, "it started another version of the process than the instance names")]
-    return []
+            return Finding(event.seq, "repeating it leads elsewhere than what was recorded"), None
+    return None, result
 
 
 def _compare(instance: Instance, result: StepResult | None) -> list[Finding]:
@@ -103,6 +143,61 @@ def _compare(instance: Instance, result: StepResult | None) -> list[Finding]:
     if orjson.dumps(result.data) != orjson.dumps(instance.data):
         findings.append(Finding(0, "the inputs lead to other data than the instance holds"))
     return findings
+
+
+# ---- on all cores ---------------------------------------------------------------------------------------------------
+
+
+def verify_many(
+    database_url: str,
+    instance_ids: Sequence[UUID],
+    *,
+    trusted: Collection[str] | None = None,
+    processes: int | None = None,
+    imports: Sequence[str] = (),
+) -> Iterator[tuple[UUID, Verification]]:
+    """Verify many instances with a process per core, in their order. `imports` are modules that register operators."""
+    count = min(processes or os.cpu_count() or 1, 1 + len(instance_ids) // BATCH)
+    if count == 1:
+        with _verifying(database_url, trusted) as verify_one:
+            yield from map(verify_one, instance_ids)
+        return
+    prepare = (database_url, trusted, tuple(imports))
+    with ProcessPoolExecutor(count, get_context("spawn"), _prepare, prepare) as pool:
+        yield from pool.map(_verify_here, instance_ids, chunksize=BATCH)
+
+
+VerifyOne = Callable[[UUID], tuple[UUID, Verification]]
+_HERE: list[VerifyOne] = []
+_OPEN = ExitStack()
+
+
+def _prepare(database_url: str, trusted: Collection[str] | None, imports: Sequence[str]) -> None:
+    for name in imports:
+        import_module(name)
+    _HERE[:] = [_OPEN.enter_context(_verifying(database_url, trusted))]
+
+
+def _verify_here(instance_id: UUID) -> tuple[UUID, Verification]:
+    return _HERE[0](instance_id)
+
+
+@contextmanager
+def _verifying(database_url: str, trusted: Collection[str] | None) -> Iterator[VerifyOne]:
+    database = Database(database_url)
+    with database.reading() as session:
+        verifier = Verifier(session, Ledger(session, trusted))
+
+        def verify_one(instance_id: UUID) -> tuple[UUID, Verification]:
+            if not database.sqlite:  # where a step or a seal between two queries would look like a contradiction
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            try:
+                return instance_id, verifier.verify(instance_id)
+            finally:
+                session.rollback()
+
+        yield verify_one
+    database.dispose()
 
 
 def events_of(session: Session, instance_id: UUID) -> list[dict[str, Any]]:

@@ -17,7 +17,10 @@ class SettingsError(EngineError):
 
 @dataclass(frozen=True)
 class Settings:
-    """`store_primary` and `store_backup` are `file://` or `s3://` addresses; `broker_url` is empty without Celery."""
+    """`store_primary` and `store_backup` are `file://` or `s3://` addresses; `broker_url` is empty without Celery.
+
+    `seal_minutes` is the time between two seals of all histories (docs/ledger-format.md); 0 makes none by itself.
+    """
 
     data: Path
     database_url: str
@@ -29,6 +32,7 @@ class Settings:
     site: str = "main"
     max_span_hours: int = 24
     retention_days: int = 30
+    seal_minutes: int = 10
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -51,6 +55,9 @@ class Settings:
             max_span_hours = int(environ.get("DIAOQU_MAX_SPAN_HOURS", "24"))
         except ValueError as error:
             raise SettingsError(N_("DIAOQU_MAX_SPAN_HOURS must be a whole number of hours.")) from error
+        seal_minutes = environ.get("DIAOQU_SEAL_MINUTES", "10")
+        if not (seal_minutes.isascii() and seal_minutes.isdigit()):
+            raise SettingsError(N_("DIAOQU_SEAL_MINUTES must be a whole number of minutes, 0 for never."))
         return cls(
             data=data,
             database_url=environ.get("DIAOQU_DATABASE_URL", f"sqlite:///{data / 'diaoqu.db'}"),
@@ -61,4 +68,5 @@ class Settings:
             demo=demo,
             site=environ.get("DIAOQU_SITE", "main"),
             max_span_hours=max_span_hours,
+            seal_minutes=int(seal_minutes),
         )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from engine import jobs, operators, timers, wakeup
+from engine import jobs, operators, seals, timers, wakeup
 from engine.db import Database
 from engine.errors import BpmnError, DiaoquError, JobCancelledError
 from engine.jobs import ClaimedJob
@@ -23,11 +23,14 @@ POLL = 1.0
 
 PROGRESS_EVERY = 0.5
 
+SEAL_LOOK = 10.0
+"""Seconds between two looks whether it is time to seal."""
+
 _LOG = logging.getLogger(__name__)
 
 
 class Worker:
-    """Works on the jobs of `settings.site` with `slots` threads, and fires timers.
+    """Works on the jobs of `settings.site` with `slots` threads, fires timers, and seals the histories.
 
     `run_until_idle` does the same in the calling thread until nothing is due any more, for tests and single steps.
     """
@@ -51,6 +54,7 @@ class Worker:
         names = [f"worker-{number}" for number in range(1, self.slots + 1)]
         self._threads = [threading.Thread(target=self._work, args=(name,), name=name, daemon=True) for name in names]
         self._threads.append(threading.Thread(target=self._watch_timers, name="timers", daemon=True))
+        self._threads.append(threading.Thread(target=self._keep_sealing, name="seals", daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -102,6 +106,13 @@ class Worker:
                 timers.fire_due(self.database)
             except Exception:  # noqa: BLE001 - as above
                 _LOG.exception("the due timers could not be looked up")
+
+    def _keep_sealing(self) -> None:
+        while not self._stopping.wait(SEAL_LOOK):
+            try:
+                seals.seal_if_due(self.database, self.settings)
+            except Exception:  # noqa: BLE001 - as above
+                _LOG.exception("the histories could not be sealed")
 
     @contextmanager
     def _lease_of(self, job: ClaimedJob) -> Iterator["_Lease"]:

@@ -1,11 +1,10 @@
 """Administration: people, departments, training records, recorders and cameras. Every entry takes effect at once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, time
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
-from flask_babel import gettext as _
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -14,12 +13,15 @@ from device.recorders.base import DeviceError
 from engine import clock, identity
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
 from engine.models import Department, Deputy, Membership, Qualification, User
+from web import people
 from web.auth import GROUPS, person, requires
 from web.edge import reading, settings, transaction
 from web.errors import message_of
-from web.i18n import ZONE
+from web.i18n import ZONE, _
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+
+LISTED = 500
 
 
 def text(name: str, *, required: bool = True) -> str:
@@ -46,26 +48,72 @@ def number(name: str) -> int:
         raise InvalidFormError({name: FieldError(N_("Enter a whole number."), {})}) from error
 
 
-def done(message: str, anchor: str) -> Any:
+def done(message: str, part: str) -> Any:
     flash(message, "success")
-    return redirect(url_for("admin.index") + f"#{anchor}")
+    return redirect(url_for("admin.show", part=part))
+
+
+# ---- pages ----------------------------------------------------------------------------------------------------------
+
+PARTS = {
+    "people": N_("People"),
+    "departments": N_("Departments"),
+    "trainings": N_("Training records"),
+    "deputies": N_("Deputies"),
+    "recorders": N_("Recorders"),
+    "cameras": N_("Cameras"),
+}
 
 
 @blueprint.get("/")
 @requires("admin")
 def index() -> Any:
+    return redirect(url_for("admin.show", part="people"))
+
+
+@blueprint.get("/<any(people, departments, trainings, deputies, recorders, cameras):part>")
+@requires("admin")
+def show(part: str) -> Any:
+    """One register, and the form that adds to it."""
     session = reading()
+    lists: dict[str, Callable[[], Sequence[Any]]] = {
+        "people": lambda: _users(session),
+        "departments": lambda: _departments(session),
+        "trainings": lambda: _newest(session, Qualification, Qualification.valid_until),
+        "deputies": lambda: _newest(session, Deputy, Deputy.until_at),
+        "recorders": lambda: registers.all_recorders(session),
+        "cameras": lambda: registers.all_cameras(session, inactive=True),
+    }
+    rows = lists[part]()
+    people.remember(getattr(row, "username", None) for row in rows)
+    people.remember(getattr(row, "deputy", None) or getattr(row, "head_username", None) for row in rows)
+    tabs = [
+        {"address": url_for("admin.show", part=key), "label": _(label), "current": key == part}
+        for key, label in PARTS.items()
+    ]
     return render_template(
-        "admin/index.html",
-        users=list(session.scalars(select(User).order_by(User.username))),
-        departments=list(session.scalars(select(Department).order_by(Department.key))),
-        trainings=list(session.scalars(select(Qualification).order_by(Qualification.valid_until.desc()).limit(200))),
-        deputies=list(session.scalars(select(Deputy).order_by(Deputy.until_at.desc()).limit(100))),
+        f"admin/{part}.html",
+        rows=rows,
+        tabs=tabs,
+        users=_users(session),
+        departments=_departments(session),
         recorders=registers.all_recorders(session),
-        cameras=registers.all_cameras(session, inactive=True),
         groups=GROUPS,
         now=clock.now(),
     )
+
+
+def _users(session: Session) -> Sequence[User]:
+    return session.scalars(select(User).order_by(User.username)).all()
+
+
+def _departments(session: Session) -> Sequence[Department]:
+    return session.scalars(select(Department).order_by(Department.key)).all()
+
+
+def _newest(session: Session, kind: type[Any], until: Any) -> Sequence[Any]:
+    """What ends last first."""
+    return session.scalars(select(kind).order_by(until.desc(), kind.id).limit(LISTED)).all()
 
 
 # ---- people ---------------------------------------------------------------------------------------------------------

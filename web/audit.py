@@ -4,16 +4,17 @@ from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, render_template, request
-from flask_babel import gettext as _
 from sqlalchemy import func, or_, select
 
 from device.access import verify_case_chain
 from device.models import Case
 from engine import definitions, history, instances, replay
-from engine.models import Instance, Signature
-from web import diagrams, people
+from engine.models import Instance, Signature, Task
+from web import brief, diagrams, people
+from web.actors import machine
 from web.auth import requires
 from web.edge import reading
+from web.i18n import _, format_time
 
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
 
@@ -24,19 +25,20 @@ PAGE = 50
 @blueprint.get("/")
 @requires(*AUDITORS)
 def index() -> Any:
-    """Search by case number, applicant, process or state; newest first."""
+    """Search by case number, person or process, and by state; newest first."""
     session = reading()
     wanted, state = request.args.get("q", "").strip(), request.args.get("state", "")
     number = max(1, request.args.get("page", 1, type=int))
     query = select(Instance, Case).outerjoin(Case, Case.instance_id == Instance.id)
     if wanted:
-        like = f"%{wanted.replace('%', '').replace('_', '')}%"
-        query = query.where(or_(Case.number.ilike(like), Case.applicant.ilike(like), Instance.process_id.ilike(like)))
+        columns = (Case.number, Instance.started_by, Instance.process_id)
+        query = query.where(or_(*(column.icontains(wanted, autoescape=True) for column in columns)))
     if state:
         query = query.where(Instance.state == state)
     total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    rows = session.execute(query.order_by(Instance.started_at.desc()).limit(PAGE).offset((number - 1) * PAGE)).all()
-    people.remember([instance.started_by for instance, _case in rows])
+    newest = query.order_by(Instance.started_at.desc(), Instance.id).limit(PAGE).offset((number - 1) * PAGE)
+    rows = session.execute(newest).tuples().all()
+    people.remember(instance.started_by for instance, _case in rows)
     counts = dict(session.execute(select(Instance.state, func.count()).group_by(Instance.state)).tuples().all())
     return render_template(
         "audit/index.html", rows=rows, total=total, number=number, size=PAGE, counts=counts, wanted=wanted, state=state
@@ -46,44 +48,61 @@ def index() -> Any:
 @blueprint.get("/cases/<uuid:instance_id>")
 @requires(*AUDITORS)
 def show(instance_id: UUID) -> Any:
-    """The history of one instance, stepping through its diagram."""
+    """The history of one instance, stepping through its diagram; with ?verify=1 the proof that it is intact."""
     session = reading()
     instance = instances.get(session, instance_id)
-    events = instances.visible_events(session, instance_id)
-    people.remember({event["actor"] for event in events})
-    shown = [
-        {
-            **{key: event[key] for key in ("seq", "element", "type", "label")},
-            "at": event["at"] if isinstance(event["at"], str) else event["at"].isoformat(),
-            "actor": people.display_name(event["actor"]),
-        }
-        for event in events
-        if event["type"] != "take"
-    ]
+    case = brief.case_of(session, instance_id)
+    definition = definitions.by_id(session, instance.definition_id)
+    signed = session.execute(
+        select(Signature, Task.name)
+        .join(Task, Task.id == Signature.task_id)
+        .where(Signature.instance_id == instance_id)
+        .order_by(Signature.signed_at, Signature.id)
+    )
+    verify = request.args.get("verify") == "1"
     return render_template(
         "audit/case.html",
         instance=instance,
-        case=session.scalar(select(Case).where(Case.instance_id == instance_id)),
+        case=case,
+        definition=definition,
+        name=diagrams.label(session, definition.id, definition.name),
+        labels=diagrams.labels(session, definition.id),
         stored=history.events(session, instance_id),
-        signatures=list(session.scalars(select(Signature).where(Signature.instance_id == instance_id))),
-        embedded={"events": shown, "labels": diagrams.labels(session, instance.definition_id), "words": words()},
-        verdict=replay.verify(session, instance_id) if request.args.get("verify") else None,
-        case_findings=case_findings(instance_id) if request.args.get("verify") else [],
-        definition=definitions.by_id(session, instance.definition_id),
+        signed=signed.tuples().all(),
+        embedded={
+            "events": steps(instance),
+            "labels": diagrams.labels(session, instance.definition_id),
+            "words": words(),
+        },
+        verdict=replay.verify(session, instance_id) if verify else None,
+        case_findings=verify_case_chain(session, case) if verify and case else [],
     )
 
 
-def case_findings(instance_id: UUID) -> list[Any]:
-    """What is wrong with the case's own chain of custody events; nothing when there is no case."""
-    case = reading().scalar(select(Case).where(Case.instance_id == instance_id))
-    return list(verify_case_chain(reading(), case)) if case else []
+def steps(instance: Instance) -> list[dict[str, Any]]:
+    """What happened on the diagram, for the replay: everything but the flows between the elements."""
+    events = [event for event in instances.visible_events(reading(), instance.id) if event["type"] != "take"]
+    people.remember(event["actor"] for event in events)
+    return [
+        {
+            **{key: event[key] for key in ("element", "type", "label")},
+            "instant": event["at"].isoformat(),
+            "at": format_time(event["at"], seconds=True),
+            "actor": machine(event["actor"]) or people.display_name(event["actor"]),
+        }
+        for event in events
+    ]
 
 
 def words() -> dict[str, str]:
+    """What the script says, in the reader's language; `{}` is filled in by the script."""
     return {
         "enter": _("reached"),
         "leave": _("done"),
         "fail": _("failed"),
         "cancel": _("cancelled"),
-        "take": _("flow taken"),
+        "s": _("%(n)s s", n="{}"),
+        "min": _("%(n)s min", n="{}"),
+        "h": _("%(n)s h", n="{}"),
+        "d": _("%(n)s d", n="{}"),
     }

@@ -1,51 +1,84 @@
-"""The operations desk: incidents that a person must resolve, jobs under way, recorders (DESIGN, "Flow of one step")."""
+"""The operations desk: incidents that a person must resolve, jobs under way, recorders, stores (DESIGN, "Flow")."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import orjson
 from flask import Blueprint, flash, redirect, render_template, request, url_for
-from flask_babel import gettext as _
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from device import registers
+from device.models import Case
+from device.storage import StoreError, open_stores
 from engine import jobs
-from engine.errors import N_, FieldError, InvalidFormError
+from engine.errors import N_, FieldError, InvalidFormError, NotAllowedError
 from engine.models import Instance, Job
-from web import diagrams
+from web import diagrams, progress
 from web.auth import person, requires
-from web.edge import reading, transaction
+from web.edge import reading, settings, transaction
+from web.errors import message_of
+from web.i18n import _
 
 blueprint = Blueprint("operations", __name__, url_prefix="/operations")
 
 OPERATORS = ("operator", "admin")
+LISTED = 200
+
+
+@dataclass(frozen=True)
+class Work:
+    """A job as the page shows it. `case` is None until the request has been numbered."""
+
+    job: Job
+    name: str
+    instance: Instance
+    case: Case | None
+    facts: dict[str, Any]
+
+    @property
+    def params(self) -> str:
+        return orjson.dumps(self.job.params, option=orjson.OPT_INDENT_2).decode()
 
 
 @blueprint.get("/")
 @requires(*OPERATORS, "auditor")
 def index() -> Any:
-    """Incidents first, then what runs and waits, then the recorders."""
+    """Incidents first, then what runs and waits, then the recorders and the stores."""
     session = reading()
-    stopped = jobs.incidents(session)
-    query = select(Job).where(Job.state.in_(("ready", "running"))).order_by(Job.created_at).limit(200)
-    busy = list(session.scalars(query))
-    owners = {
-        instance.id: instance
-        for instance in session.scalars(
-            select(Instance).where(Instance.id.in_({job.instance_id for job in stopped + busy}))
-        )
-    }
-    names = {key: diagrams.labels(session, found.definition_id) for key, found in owners.items()}
+    waiting = select(Job).where(Job.state.in_(("ready", "running"))).order_by(Job.created_at, Job.id).limit(LISTED)
     return render_template(
         "operations/index.html",
-        stopped=stopped,
-        busy=busy,
-        owners=owners,
-        names=names,
+        stopped=_works(session, jobs.incidents(session)),
+        busy=_works(session, list(session.scalars(waiting))),
         recorders=registers.all_recorders(session),
-        params=lambda job: orjson.dumps(job.params, option=orjson.OPT_INDENT_2).decode(),
+        stores=_stores(),
         may_act=bool(person().groups & set(OPERATORS)),
     )
+
+
+def _works(session: Session, found: Sequence[Job]) -> list[Work]:
+    """The jobs with what is known about their case, with a query for each kind of thing and not for each job."""
+    ids = {job.instance_id for job in found}
+    instances = {one.id: one for one in session.scalars(select(Instance).where(Instance.id.in_(ids)))}
+    cases = {one.instance_id: one for one in session.scalars(select(Case).where(Case.instance_id.in_(ids)))}
+    works = []
+    for job in found:
+        instance = instances[job.instance_id]
+        names = diagrams.labels(session, instance.definition_id)
+        name = names.get(job.name, job.name)
+        works.append(Work(job, name, instance, cases.get(job.instance_id), progress.facts(job, names)))
+    return works
+
+
+def _stores() -> list[dict[str, Any]]:
+    """The two stores, how much room they have, and what is wrong when they do not answer."""
+    try:
+        return [{"name": store.name, "free": store.free(), "error": ""} for store in open_stores(settings())]
+    except (StoreError, OSError) as error:
+        return [{"name": "", "free": None, "error": message_of(error)}]
 
 
 @blueprint.post("/jobs/<uuid:job_id>/retry")
@@ -61,6 +94,7 @@ def retry(job_id: UUID) -> Any:
         ) from error
     if params is not None and not isinstance(params, dict):
         raise InvalidFormError({"params": FieldError(N_("Parameters are a JSON object."), {})})
+    _refuse_own(job_id)
     with transaction() as session:
         jobs.retry(session, job_id, by=person().username, params=params)
     flash(_("The job runs again."), "success")
@@ -74,7 +108,15 @@ def cancel(job_id: UUID) -> Any:
     reason = request.form.get("reason", "").strip()
     if not reason:
         raise InvalidFormError({"reason": FieldError(N_("Say why."), {})})
+    _refuse_own(job_id)
     with transaction() as session:
         jobs.cancel(session, job_id, by=person().username, reason=reason)
     flash(_("The job was given up."), "success")
     return redirect(url_for("operations.index"))
+
+
+def _refuse_own(job_id: UUID) -> None:
+    """Nobody acts on their own request (rules of conduct). Raises NotAllowedError, NotFoundError."""
+    job = jobs.get(reading(), job_id)
+    if reading().get_one(Instance, job.instance_id).started_by == person().username:
+        raise NotAllowedError(N_("This is your own request: another operator must resolve it."))

@@ -6,93 +6,170 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
-from flask_babel import gettext as _
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 import device.operators  # noqa: F401 - registers the operators that the modeler offers
 from engine import definitions, lint, operators
-from engine.errors import N_, DefinitionError, FieldError, InvalidFormError, Problem
-from engine.models import Instance
-from web import diagrams
+from engine.errors import N_, ConflictError, DefinitionError, FieldError, InvalidFormError
+from engine.models import Instance, Membership
+from web import diagrams, findings, people
 from web.auth import GROUPS, person, requires
 from web.edge import reading, transaction
-from web.i18n import language
+from web.forms_html import Sheet
+from web.i18n import _, language
+from web.sources import for_form, places
 
 blueprint = Blueprint("studio", __name__, url_prefix="/studio")
 
 EDITORS = ("owner", "admin")
+READERS = (*EDITORS, "auditor")
+
+
+# ---- looking --------------------------------------------------------------------------------------------------------
 
 
 @blueprint.get("/")
 @requires(*EDITORS)
 def index() -> Any:
-    """All processes: newest version, who deployed it, how many cases are under way on which version."""
+    return _index()
+
+
+def _index(problems: Any = (), note: str = "") -> str:
+    """All processes: newest version, who deployed it and why, how many cases are under way on which version."""
     session = reading()
     running: dict[str, dict[int, int]] = {}
     counted = select(Instance.process_id, Instance.version, func.count()).where(Instance.state == "running")
     for process_id, version, count in session.execute(counted.group_by(Instance.process_id, Instance.version)):
         running.setdefault(process_id, {})[version] = count
-    return render_template("studio/index.html", processes=definitions.latest_versions(session), running=running)
+    processes = definitions.latest_versions(session)
+    people.remember(found.deployment.deployed_by for found in processes)
+    return render_template(
+        "studio/index.html",
+        processes=processes,
+        names={found.id: diagrams.label(session, found.id, found.name) for found in processes},
+        running=running,
+        problems=problems,
+        note=note,
+    )
 
 
 @blueprint.get("/<process_id>")
 @requires(*EDITORS)
 def edit(process_id: str) -> Any:
-    """The modeler on the newest version, or on `?version=`, from which a new version is then deployed."""
+    """The modeler on the newest version, or on `?version=`, from which the next version is then deployed."""
     session = reading()
+    newest = definitions.latest(session, process_id)
     definition = definitions.get(session, process_id, request.args.get("version", type=int))
+    versions = definitions.versions(session, process_id)
+    people.remember(found.deployment.deployed_by for found in versions)
     return render_template(
         "studio/edit.html",
         definition=definition,
-        versions=definitions.versions(session, process_id),
-        embedded={"catalogue": catalogue(definitions.files(session, definition.id)), "words": words()},
-        source=url_for("diagrams.xml", definition_id=definition.id),
+        newest=newest,
+        name=diagrams.label(session, definition.id, definition.name),
+        versions=versions,
+        embedded={
+            "catalogue": catalogue(definitions.files(session, newest.id)),
+            "words": words(),
+            "base": newest.version,
+        },
     )
 
 
 @blueprint.get("/<process_id>/versions/<int:version>")
-@requires(*EDITORS, "auditor")
+@requires(*READERS)
 def show(process_id: str, version: int) -> Any:
     """A version as it was deployed, to look at."""
     session = reading()
     definition = definitions.get(session, process_id, version)
+    names = diagrams.labels(session, definition.id)
+    counted = select(Instance.state, func.count()).where(Instance.definition_id == definition.id)
     return render_template(
         "studio/version.html",
         definition=definition,
-        labels=diagrams.labels(session, definition.id),
+        name=names.get(definition.name, definition.name),
+        position={"source": url_for("diagrams.xml", definition_id=definition.id), "events": [], "labels": names},
         files=sorted(definitions.files(session, definition.id)),
+        counts=dict(session.execute(counted.group_by(Instance.state)).tuples().all()),
+        may_edit=bool(person().groups & set(EDITORS)),
     )
+
+
+@blueprint.get("/<process_id>/versions/<int:version>/forms/<name>")
+@requires(*READERS)
+def form(process_id: str, version: int, name: str) -> Any:
+    """A form of a version as people see it, empty."""
+    session = reading()
+    definition = definitions.get(session, process_id, version)
+    found = definitions.form(session, definition.id, name)
+    sheet = Sheet(
+        found,
+        values={},
+        sources=for_form(session, found),
+        labels=diagrams.labels(session, definition.id),
+        places=places(session),
+    )
+    return render_template("studio/form.html", definition=definition, form_name=name, sheet=sheet)
+
+
+# ---- checking and deploying -----------------------------------------------------------------------------------------
 
 
 @blueprint.post("/<process_id>/lint")
 @requires(*EDITORS)
 def check(process_id: str) -> Response:
     """What deploying the posted diagram would find, for the modeler to draw on its elements."""
-    return _json({"problems": [as_json(problem) for problem in lint.lint(_with_posted(process_id))]})
+    session = reading()
+    definition = definitions.latest(session, process_id)
+    files = {**definitions.files(session, definition.id), definition.file: posted_xml()}
+    found = lint.lint(files, groups=_groups(session))
+    return _json({"problems": [findings.as_json(problem) for problem in found]})
+
+
+def _groups(session: Session) -> set[str]:
+    """The groups that somebody is in, as a deployment knows them."""
+    return set(session.scalars(select(Membership.group).distinct()))
 
 
 @blueprint.post("/<process_id>/deploy")
 @requires(*EDITORS)
 def deploy(process_id: str) -> Response:
-    """Deploy the posted diagram as the next version; cases under way stay on theirs."""
+    """Deploy the posted diagram as the next version; cases under way stay on theirs.
+
+    `base` is the newest version when the page was opened: what somebody else deployed meanwhile is not undone.
+    """
     note = request.form.get("note", "").strip()
     if not note:
         raise InvalidFormError({"note": FieldError(N_("Say what changed and why."), {})})
-    definition = definitions.latest(reading(), process_id)
     try:
         with transaction() as session:
-            new = definitions.deploy(session, {definition.file: posted_xml()}, by=person().username, note=note)
-            versions = [(found.process_id, found.version) for found in new]
+            newest = definitions.latest(session, process_id)
+            if request.form.get("base", type=int) not in (None, newest.version):
+                raise ConflictError(
+                    N_("%(person)s has deployed version %(version)s meanwhile: open it, and make your change there."),
+                    person=newest.deployment.deployed_by,
+                    version=newest.version,
+                )
+            new = definitions.deploy(session, {newest.file: posted_xml()}, by=person().username, note=note)
+            _require(process_id, {found.process_id for found in new} | {newest.process_id})
+            versions = {found.process_id: found.version for found in new}
     except DefinitionError as error:
-        problems = [as_json(problem) for problem in error.problems]
+        problems = [findings.as_json(problem) for problem in error.problems]
         return _json(
             {"message": _("Not deployed: %(count)s problem(s).", count=len(problems)), "problems": problems}, 422
         )
     if not versions:
-        return _json({"message": _("Nothing has changed since version %(version)s.", version=definition.version)}, 409)
-    message = _("Version %(version)s is deployed. Cases under way stay on their version.", version=versions[0][1])
+        return _json({"message": _("Nothing has changed since version %(version)s.", version=newest.version)}, 409)
+    message = _("Version %(version)s is deployed. Cases under way stay on theirs.", version=versions[process_id])
     flash(message, "success")
-    return _json({"message": message, "location": url_for("studio.edit", process_id=process_id)})
+    return _json({"message": message, "version": versions[process_id], "location": url_for("studio.index")})
+
+
+def _require(process_id: str, deployed: set[str]) -> None:
+    """Raises ConflictError when the posted diagram is that of another process."""
+    if process_id not in deployed:
+        raise ConflictError(N_("The diagram does not define the process %(process)s."), process=process_id)
 
 
 @blueprint.post("/deploy")
@@ -100,12 +177,17 @@ def deploy(process_id: str) -> Response:
 def upload() -> Any:
     """Deploy files from the computer: diagrams of other modelers, decision tables, forms."""
     posted = [file for file in request.files.getlist("files") if file.filename]
-    if not posted:
-        raise InvalidFormError({"files": FieldError(N_("Choose at least one file."), {})})
-    files = definitions.decoded({file_name(file.filename or ""): file.read() for file in posted})
-    with transaction() as session:
-        new = definitions.deploy(session, files, by=person().username, note=request.form.get("note", "").strip())
-        names = [f"{found.process_id} {found.version}" for found in new]
+    note = request.form.get("note", "").strip()
+    if not posted or not note:
+        missing = {} if posted else {"files": FieldError(N_("Choose at least one file."), {})}
+        raise InvalidFormError(missing or {"note": FieldError(N_("Say what changed and why."), {})})
+    try:
+        files = definitions.decoded({file_name(file.filename or ""): file.read() for file in posted})
+        with transaction() as session:
+            new = definitions.deploy(session, files, by=person().username, note=note)
+            names = [f"{found.name} {found.version}" for found in new]
+    except DefinitionError as error:
+        return _index([findings.as_json(problem) for problem in error.problems], note), 422
     flash(_("Deployed: %(names)s.", names=", ".join(names)) if names else _("Nothing has changed."), "success")
     return redirect(url_for("studio.index"))
 
@@ -120,34 +202,22 @@ def posted_xml() -> str:
     return request.form.get("xml", "").replace("\r\n", "\n")
 
 
-def _with_posted(process_id: str) -> dict[str, str]:
-    definition = definitions.latest(reading(), process_id)
-    return {**definitions.files(reading(), definition.id), definition.file: posted_xml()}
-
-
-def as_json(problem: Problem) -> dict[str, Any]:
-    names = ("file", "line", "element", "rule", "message", "severity")
-    return {name: getattr(problem, name) for name in names}
-
-
 def _json(body: Mapping[str, Any], status: int = 200) -> Response:
     return Response(orjson.dumps(body), status=status, content_type="application/json")
 
 
+# ---- what the modeler offers ----------------------------------------------------------------------------------------
+
+
 def catalogue(files: Mapping[str, str]) -> dict[str, Any]:
-    """What the properties panel offers: operators with typed parameters, forms, decisions, groups."""
+    """Operators with typed parameters, forms, decisions and groups, for the properties panel."""
     chinese = language() == "zh"
-    decisions = []
-    for name, text in files.items():
-        if name.endswith(".dmn"):
-            for element in lint.read_xml(text).iter("{*}decision"):
-                label = element.get("name") or element.get("id") or ""
-                decisions.append({"value": element.get("id"), "label": label})
     return {
         "operators": [
             {
                 "id": found.id,
                 "label": found.label_zh if chinese else found.label_en,
+                "description": found.description.partition("\n\n")[0].replace("\n", " "),
                 "parameters": [{"id": p.name, "type": p.type, "required": p.required} for p in found.parameters],
                 "errors": list(found.errors),
             }
@@ -158,17 +228,24 @@ def catalogue(files: Mapping[str, str]) -> dict[str, Any]:
             for name in sorted(files)
             if name.endswith(".form")
         ],
-        "decisions": decisions,
+        "decisions": [
+            {"value": element.get("id"), "label": element.get("name") or element.get("id") or ""}
+            for name, text in files.items()
+            if name.endswith(".dmn")
+            for element in lint.read_xml(text).iter("{*}decision")
+        ],
         "groups": [{"value": key, "label": _(label)} for key, label in GROUPS.items()],
     }
 
 
 def words() -> dict[str, str]:
-    """What the script says, in the reader's language; `{count}` is filled in by the script."""
+    """What the script says, in the reader's language; `{errors}` and `{count}` are filled in by the script."""
     return {
         "error": _("Error"),
         "warning": _("Warning"),
-        "problems": _("%(count)s finding(s); errors must be corrected before deployment.", count="{count}"),
-        "clean": _("No problems found."),
-        "deploying": _("Deploying …"),
+        "errors": _("%(errors)s error(s), %(count)s finding(s)", errors="{errors}", count="{count}"),
+        "warnings": _("%(count)s warning(s)", count="{count}"),
+        "clean": _("No problems found"),
+        "large": _("The diagram is too large: nothing was stored."),
+        "unreachable": _("The server does not answer. Your change is still in this page; try again."),
     }

@@ -84,7 +84,7 @@ function parameterRows(element, catalogue) {
   return names.map(name => {
     const type = known.find(item => item.id === name)?.type || written.find(item => item.id === name)?.type || 'any';
     return {
-      id: `parameter-${name}`, label: `${name} (${type})`, kind: 'text', mono: true,
+      id: `parameter-${name}`, label: `${name} (${type})`, plain: true, kind: 'text', mono: true,
       get: () => (operator.parameterList?.parameters || []).find(item => item.id === name)?.value || '',
       set(context, changed, value) {
         const list = operator.parameterList || context.bpmnFactory.create('spiffworkflow:Parameters', { parameters: [] });
@@ -169,14 +169,15 @@ function Field(row) {
   const t = useService('translate');
   const context = { modeling: useService('modeling'), bpmnFactory: useService('bpmnFactory') };
   return h(KINDS[row.kind][0], {
-    id: row.id, element: row.element, label: t(row.label), debounce: useService('debounceInput'), monospace: row.mono, autoResize: true,
+    id: row.id, element: row.element, label: row.plain ? row.label : t(row.label), debounce: useService('debounceInput'), monospace: row.mono, autoResize: true,
     getValue: () => row.get(row.element), setValue: value => row.set(context, row.element, value ?? ''), getOptions: () => row.options
   });
 }
 
 export default function properties(catalogue) {
   function Provider(propertiesPanel, translate) {
-    this.getGroups = element => present => [...present, ...groups(element, catalogue, translate)];
+    this.getGroups = element => present =>
+      [...present, ...groups(element, catalogue, translate)].map(group => ({ translate, ...group }));
     propertiesPanel.registerProvider(500, this);
   }
   Provider.$inject = ['propertiesPanel', 'translate'];

@@ -250,6 +250,7 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
         "timeline": brief.timeline_of(task.data, footage.acquired(takes)),
         # The playback check happens on the task's own page (clause 3.2), for those who may see the pictures.
         "films": [take for take in takes if take.viewing] if permission and not task.signature else [],
+        "sent_back": _sent_back(task),
         "submitted": submitted,
         "position": position(session, instance),
         "after": outlook.after(compiled, task.element, names, _answers(session, task, names)) if element else [],
@@ -258,6 +259,22 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
         "progress_address": url_for("progress.of_instance", instance_id=instance.id),
         "now": clock.now(),
     }
+
+
+def _sent_back(task: Task) -> dict[str, Any] | None:
+    """The newest decision that sent back what this task had delivered before: who, and what they want corrected."""
+    before = task.data.get(task.variable) if task.variable else None
+    if not isinstance(before, dict):
+        return None
+    returned = [
+        found
+        for found in task.data.values()
+        if isinstance(found, dict)
+        and found.get("decision") == "send_back"
+        and found.get("comment")
+        and str(found.get("at", "")) > str(before.get("at", ""))
+    ]
+    return max(returned, key=lambda found: str(found["at"]), default=None)
 
 
 def _takes(session: Session, task: Task, case: Case | None) -> list[footage.Take]:

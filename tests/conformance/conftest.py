@@ -2,19 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from office import Office, Request
-from stages import OFFSET, Stages
+from stages import OFFSET, Arrive, Stages
 
 from device.simulator import CAMERAS, Simulator
 
 LOGIN: dict[str, Any] = {"username": "viewer", "password": "口令 1", "clock_offset": OFFSET}
-
-
-class Arrive(Protocol):
-    def __call__(self, stage: str, kind: str = "view") -> Request: ...
 
 
 @pytest.fixture(scope="session")

@@ -319,7 +319,7 @@ class Request:
             return list(session.scalars(select(Grant).where(Grant.case_id == self.case.id).order_by(Grant.id)))
 
     def told(self, username: str) -> list[str]:
-        """The notices about this request that somebody got, in English and in their order."""
+        """The notices about this request that somebody got, oldest first, in the words of the diagram."""
         found = [one for one in self.office.person(username).notices() if one.instance_id == self.id]
         with self.office.database.reading() as session:
             english = definitions.translation(session, session.get_one(Instance, self.id).definition_id, "en")

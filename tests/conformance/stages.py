@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from office import Office, Request, settings_in
@@ -91,6 +91,12 @@ KINDS: Mapping[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "emergency": ({"urgency": "emergency"}, EMERGENCY),
 }
 """Kinds of requests: what differs in their application, and the elements where they are kept."""
+
+
+class Arrive(Protocol):
+    """What the fixture `at` does: `at("check_playback", "copy")` is a request of that kind that waits there."""
+
+    def __call__(self, stage: str, kind: str = "view") -> Request: ...
 
 
 class Stages:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pypdf
 import pytest
-from conftest import Arrive
 from office import Office, Request
-from stages import OFFSET
+from stages import OFFSET, Arrive
 from visitor import Person
 
 from device.simulator import LOCAL_TIME

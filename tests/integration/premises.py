@@ -5,15 +5,19 @@ is an installation too, which is how one case is led on in several ways.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import orjson
 import requests
 from processes import Process, answers, eventually, free_port
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from device.simulator import LOCAL_TIME
 from engine import clock, identity
@@ -92,6 +96,7 @@ class Premises:
     port: int = 0
     web: Process | None = None
     worker: Process | None = None
+    _database: Database | None = None
 
     @classmethod
     def found(cls, folder: Path, recorder: RecorderProcess) -> "Premises":
@@ -159,8 +164,12 @@ class Premises:
             self.worker = None
 
     def stop(self) -> None:
+        """End everything; nothing holds a file of the folder any more."""
         self.stop_worker()
         self.stop_web()
+        if self._database is not None:
+            self._database.dispose()
+            self._database = None
 
     @property
     def url(self) -> str:
@@ -244,27 +253,31 @@ class Premises:
         for process in (self.web, self.worker):
             if process is not None:
                 process.check()
+        stopped = [job.error for job in self.jobs(instance) if job.state == "incident"]
+        assert not stopped, stopped
         found = self.instance(instance)
         return found if found["state"] != "running" or self.open_tasks(instance) else None
 
-    # ---- looking into the database, which a worker of its own does too
+    # ---- looking into the database, as a second worker would
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        if self._database is None:
+            self._database = Database(self.settings.database_url)
+        with self._database.reading() as session:
+            yield session
 
     def jobs(self, instance: str) -> list[Job]:
-        database = Database(self.settings.database_url)
-        try:
-            with database.reading() as session:
-                return [job for job in session.query(Job) if str(job.instance_id) == instance]
-        finally:
-            database.dispose()
+        with self.reading() as session:
+            return list(session.scalars(select(Job).where(Job.instance_id == UUID(instance)).order_by(Job.created_at)))
 
     def job(self, instance: str, element: str) -> Job | None:
         """The newest job at an element."""
-        found = [job for job in self.jobs(instance) if job.element == element]
-        return max(found, key=lambda job: job.created_at, default=None)
+        return next((job for job in reversed(self.jobs(instance)) if job.element == element), None)
 
 
 def of_this_morning(minutes: float, *, seconds: float = 0) -> tuple[datetime, datetime]:
-    """A span that every camera of the recorder covers completely, a few hours ago; it begins `seconds` off the minute."""
+    """A span some hours ago that every camera of the recorder covers; it begins `seconds` past a minute."""
     now = clock.now().astimezone(LOCAL_TIME)
     end = (now - timedelta(hours=3)).replace(second=0, microsecond=0)
     start = end - timedelta(minutes=minutes)

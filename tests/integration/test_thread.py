@@ -128,7 +128,7 @@ def test_nothing_is_left_over(thread: Any) -> None:
     premises, instance, _data = thread
     assert {job.state for job in premises.jobs(instance)} == {"done"}
     scratch = [path for path in (premises.folder / "scratch").rglob("*") if path.is_file()]
-    waiting = [path for path in premises.folder.rglob(".incoming/*")]
+    waiting = list(premises.folder.rglob(".incoming/*"))
     assert (scratch, waiting) == ([], [])
     for log in ("web.log", "worker.log"):
         assert "Traceback" not in (premises.folder / log).read_text()

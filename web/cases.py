@@ -266,7 +266,7 @@ def decisions(session: Session, instance: Instance) -> list[dict[str, Any]]:
                 "by": event.actor,
                 "at": event.at,
                 "decision": answer.get("decision", ""),
-                "comment": answer.get("comment") or answer.get("remark") or "",
+                "comment": "；".join(str(answer[key]) for key in ("comment", "remark", "conditions") if answer.get(key)),
                 "signed": bool(answer.get("signature")),
             }
         )

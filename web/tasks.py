@@ -7,6 +7,7 @@ A decision that must be signed takes two steps: the form, then the exact text wi
 from typing import Any
 from uuid import UUID
 
+import orjson
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
@@ -18,7 +19,7 @@ from engine.definitions import text_digest
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotAllowedError
 from engine.forms import Form
 from engine.identity import WrongPasswordError
-from engine.models import Task, User
+from engine.models import HistoryEvent, Task, User
 from engine.tasks import SignatureRequest
 from web import brief, drafts, footage, outlook, people, progress
 from web.auth import person
@@ -251,6 +252,7 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
         # The playback check happens on the task's own page (clause 3.2), for those who may see the pictures.
         "films": [take for take in takes if take.viewing] if permission and not task.signature else [],
         "sent_back": _sent_back(task),
+        "fault": _fault(session, task),
         "submitted": submitted,
         "position": position(session, instance),
         "after": outlook.after(compiled, task.element, names, _answers(session, task, names)) if element else [],
@@ -275,6 +277,15 @@ def _sent_back(task: Task) -> dict[str, Any] | None:
         and str(found.get("at", "")) > str(before.get("at", ""))
     ]
     return max(returned, key=lambda found: str(found["at"]), default=None)
+
+
+def _fault(session: Session, task: Task) -> str:
+    """What a service task reported, when it was its failure that called for this task."""
+    query = select(HistoryEvent.payload).where(
+        HistoryEvent.instance_id == task.instance_id, HistoryEvent.kind == "error", HistoryEvent.at == task.created_at
+    )
+    payload = session.scalars(query.limit(1)).one_or_none()
+    return str(orjson.loads(payload).get("message", "")) if payload else ""
 
 
 def _takes(session: Session, task: Task, case: Case | None) -> list[footage.Take]:

@@ -43,6 +43,8 @@ OUTCOMES = {
     "no_footage": N_("No footage"),
 }
 
+STORES = {"primary": N_("First store"), "backup": N_("Second store")}
+
 LABELS = {
     "user": N_("Person"),
     "mode": N_("How"),
@@ -86,6 +88,8 @@ def _said(key: str, value: Any) -> str:
         return format_time(str(value))
     if key == "outcome":
         return _(OUTCOMES[value]) if value in OUTCOMES else str(value)
+    if key == "store":
+        return _(STORES[value]) if value in STORES else str(value)
     if key == "camera":
         return camera_name(str(value))
     if key == "size" and isinstance(value, int):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import device.operators  # noqa: F401 - registers what the service tasks call
@@ -122,6 +123,16 @@ class House:
         settings = _settings(path)
         return cls(settings, Database(settings.database_url))
 
+    def copied_to(self, folder: Path) -> "House":
+        """The same house as it stands now, in another folder: what happens there does not happen here."""
+        with self.database.writer.connect() as connection:
+            connection.exec_driver_sql("ROLLBACK")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.exec_driver_sql("BEGIN")
+        shutil.copytree(self.settings.data, folder, dirs_exist_ok=True)
+        settings = _settings(folder / "diaoqu.db")
+        return House(settings, Database(settings.database_url), dict(self.gaps))
+
     # ---- people
 
     def person(self, username: str) -> User:
@@ -192,6 +203,11 @@ class House:
     def instance(self, instance: UUID) -> Instance:
         with self.database.reading() as session:
             return instances.get(session, instance)
+
+    def requests(self) -> list[UUID]:
+        """All requests, oldest first."""
+        with self.database.reading() as session:
+            return list(session.scalars(select(Case.instance_id).order_by(Case.id)))
 
     def case(self, instance: UUID) -> Case:
         with self.database.reading() as session:

@@ -27,6 +27,6 @@ def index() -> Any:
         query = query.where(or_(*(column.icontains(wanted, autoescape=True) for column in columns)))
     total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
     newest = query.order_by(ArchiveEntry.id.desc()).limit(PAGE).offset((number - 1) * PAGE)
-    rows = session.execute(newest).tuples().all()
+    rows = session.execute(newest).all()
     people.remember(entry.custodian for entry, _case in rows)
     return render_template("archive/index.html", rows=rows, wanted=wanted, total=total, number=number, size=PAGE)

@@ -37,9 +37,9 @@ def index() -> Any:
         query = query.where(Instance.state == state)
     total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
     newest = query.order_by(Instance.started_at.desc(), Instance.id).limit(PAGE).offset((number - 1) * PAGE)
-    rows = session.execute(newest).tuples().all()
+    rows = session.execute(newest).all()
     people.remember(instance.started_by for instance, _case in rows)
-    counts = dict(session.execute(select(Instance.state, func.count()).group_by(Instance.state)).tuples().all())
+    counts = dict(session.execute(select(Instance.state, func.count()).group_by(Instance.state)).all())
     return render_template(
         "audit/index.html", rows=rows, total=total, number=number, size=PAGE, counts=counts, wanted=wanted, state=state
     )
@@ -68,7 +68,7 @@ def show(instance_id: UUID) -> Any:
         name=diagrams.label(session, definition.id, definition.name),
         labels=diagrams.labels(session, definition.id),
         stored=history.events(session, instance_id),
-        signed=signed.tuples().all(),
+        signed=signed.all(),
         embedded={
             "events": steps(instance),
             "labels": diagrams.labels(session, instance.definition_id),

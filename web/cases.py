@@ -1,10 +1,11 @@
 """One page per case, for its whole life: overview, diagram, footage, documents, custody, access (UI.md, "Map")."""
 
+from io import BytesIO
 from itertools import groupby
 from typing import Any
 
 import orjson
-from flask import Blueprint, Flask, Response, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Flask, Response, flash, redirect, render_template, request, send_file, url_for
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
@@ -72,7 +73,7 @@ def index() -> Any:
         )
     total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
     newest = query.order_by(Case.opened_at.desc(), Case.id.desc()).limit(PAGE).offset((number - 1) * PAGE)
-    found = session.execute(newest).tuples().all()
+    found = session.execute(newest).all()
     people.remember(case.applicant for case, _instance in found)
     rows = [(case, instance, brief.of_data(session, instance, instance.data)) for case, instance in found]
     return render_template(
@@ -231,9 +232,8 @@ def document(case_id: int, form: str) -> Response:
     case, instance = visible_case(session, case_id, person())
     if form not in instance.data:
         raise NotFoundError(N_("This form has not been filled in yet."))
-    response = Response(FORMS[form](session, case), content_type="application/pdf")
-    response.headers.set("Content-Disposition", "inline", filename=f"{case.number}-{form}.pdf")
-    return response
+    name = f"{case.number}-{form}.pdf"
+    return send_file(BytesIO(FORMS[form](session, case)), mimetype="application/pdf", download_name=name)
 
 
 # ---- what a page shows ----------------------------------------------------------------------------------------------

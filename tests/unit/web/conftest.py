@@ -1,20 +1,23 @@
 """A site with the real procedure deployed, and visitors who click through it without a network."""
 
 import re
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import Visitor
 from flask import Flask
+from procedure import House
 
 import device.operators  # noqa: F401 - registers what the diagram's service tasks name
 from device import registers
+from engine import clock as engine_clock
 from engine import definitions, live
 from engine.db import Database
 from engine.settings import ROOT, Settings
-from web import create_app
+from web import create_app, seed
 from web.i18n import ZONE
 
 
@@ -102,3 +105,55 @@ def submitted(office: Database, visitor: Callable[..., Visitor], application: di
     answer = applicant.post("/requests/new", application)
     assert answer.status_code == 302, re.findall(r'<a href="#field-[^<]*</a>: [^<]*', answer.text)
     return applicant
+
+
+# ---- the desks: a house with the demo's people, and requests led as far as a test needs (tests/procedure.py) --------
+
+MORNING = datetime(2026, 2, 2, 1, 0, tzinfo=UTC)
+"""Where the `clock` fixture stands when a test begins."""
+
+
+@pytest.fixture
+def house(tmp_path: Path, clock: Any) -> Iterator[House]:
+    live.forget()
+    found = House.open(tmp_path)
+    yield found
+    found.database.dispose()
+
+
+@pytest.fixture(scope="session")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A house whose first request is archived (two cameras, one with a gap) and whose second is retrieved.
+
+    The second's result is announced and its record not yet written. Tests that change anything take `evening`.
+    """
+    with engine_clock.fixed(MORNING):
+        found = House.open(tmp_path_factory.mktemp("day"))
+        found.gaps = {"lobby": [(2.0, 3.5)]}
+        found.request("gate", "lobby")
+        found.request("gate", to="complete_record")
+    yield found
+    found.database.dispose()
+
+
+@pytest.fixture
+def evening(day: House, tmp_path: Path, clock: Any) -> Iterator[House]:
+    """The house after such a day, for one test alone."""
+    live.forget()
+    found = day.copied_to(tmp_path / "house")
+    yield found
+    found.database.dispose()
+
+
+@pytest.fixture
+def arrive(clock: Any) -> Callable[..., Visitor]:
+    """Somebody who signs in to a house."""
+
+    def sign_in(house: House, username: str, language: str = "en") -> Visitor:
+        app = create_app(house.settings, house.database)
+        app.testing = True
+        found = Visitor(app.test_client(), language)
+        assert found.sign_in(username, seed.PASSWORD).status_code == 302
+        return found
+
+    return sign_in

@@ -266,13 +266,16 @@ def decisions(session: Session, instance: Instance) -> list[dict[str, Any]]:
                 "by": event.actor,
                 "at": event.at,
                 "decision": answer.get("decision", ""),
-                "comment": "；".join(str(answer[key]) for key in ("comment", "remark", "conditions") if answer.get(key)),
+                "comment": "；".join(str(answer[key]) for key in SAID if answer.get(key)),
                 "signed": bool(answer.get("signature")),
             }
         )
     people.remember(one["by"] for one in found)
     return found
 
+
+SAID = ("comment", "remark", "conditions")
+"""What people write beside a decision."""
 
 DECISIONS = {
     "approve": (N_("Approved"), "good"),

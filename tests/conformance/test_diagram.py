@@ -47,7 +47,7 @@ def test_the_record_form_is_prefilled_from_what_really_happened(walk: Walk) -> N
     record = walk.data["record"]
     assert record["reason"] == APPLICATION["reason"]
     assert record["operators"] == record["by"] == "operator"
-    assert record["storage"].split("\n") == ["primary：a/b.mkv", "backup：a/b.mkv"]
+    assert record["storage"].split("\n") == ["primary: a/b.mkv", "backup: a/b.mkv"]
     assert "3.5" in record["clock_offset"]
     assert record["access"] == "在系统中查看"
 

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from device import media
+from device.recorders import DRIVERS, open_recorder
 from device.recorders.base import AcquisitionReport, DeviceError, ProgressCallback, Recorder, Span
-from device.recorders.onvif import OnvifRecorder
 from device.recorders.replay import RtspRecorder
 
 
@@ -62,7 +62,12 @@ def recorder() -> None:
 def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say which recorder, and errors as one line with status 1."""
 
-    @click.option("--url", help="ONVIF device service, like http://192.0.2.7/onvif/device_service.")
+    @click.option(
+        "--driver", type=click.Choice(DRIVERS), default="onvif", show_default=True, help="What the recorder speaks."
+    )
+    @click.option(
+        "--url", help="Its address: http://192.0.2.7/onvif/device_service, or file:///folder for --driver folder."
+    )
     @click.option("--user", default="", help="User name on the recorder.")
     @click.option(
         "--password-file",
@@ -73,7 +78,14 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait for each answer.")
     @wraps(command)
     def wrapped(
-        *args: Any, url: str | None, user: str, password_file: Path | None, rtsp: str | None, timeout: float, **kw: Any
+        *args: Any,
+        driver: str,
+        url: str | None,
+        user: str,
+        password_file: Path | None,
+        rtsp: str | None,
+        timeout: float,
+        **kw: Any,
     ) -> Any:
         password = ""
         if password_file is not None:
@@ -81,11 +93,14 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
         if not url and not rtsp:
             raise click.UsageError("Name the recorder with --url, or a replay address with --rtsp.")
         try:
-            found: Recorder
-            if url:
-                found = OnvifRecorder(url, user, password, rtsp_override=rtsp, timeout=timeout, stall=timeout)
-            else:
-                found = RtspRecorder(str(rtsp), user, password, timeout=timeout, stall=timeout)
+            options: dict[str, Any] = {"timeout": timeout, "stall": timeout}
+            if url is None or driver == "rtsp":
+                driver, url = "rtsp", rtsp or url
+            elif rtsp and driver == "folder":
+                raise click.UsageError("A folder has no replay address: leave --rtsp out.")
+            elif rtsp:
+                options["rtsp_override"] = rtsp
+            found: Recorder = open_recorder(driver, str(url), user, password, **options)
             return command(*args, recorder=found, **kw)
         except (DeviceError, OSError) as error:
             click.echo(f"diaoqu: {error}", err=True)
@@ -102,7 +117,7 @@ def _span(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, start: datetime, end: datetime, **kw: Any) -> Any:
         if start >= end:
             raise click.BadParameter("the span must end after it begins", param_hint="--to")
-        if not kw["recording"] and isinstance(kw["recorder"], OnvifRecorder):
+        if not kw["recording"] and not isinstance(kw["recorder"], RtspRecorder):
             raise click.UsageError("Name the recording with --recording.")
         return command(*args, span=Span(start, end), **kw)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from device.recorders.base import DeviceError, Recorder
 
-DRIVERS = ("onvif", "rtsp")
+DRIVERS = ("onvif", "rtsp", "folder")
 
 
 def open_recorder(driver: str, url: str, username: str = "", password: str = "", **options: Any) -> Recorder:
@@ -21,4 +21,8 @@ def open_recorder(driver: str, url: str, username: str = "", password: str = "",
         from device.recorders.replay import RtspRecorder
 
         return RtspRecorder(url, username, password, **options)
+    if driver == "folder":
+        from device.recorders.folder import FolderRecorder
+
+        return FolderRecorder(url, username, password, **options)
     raise DeviceError(f"There is no driver {driver!r} for recorders: use one of {', '.join(DRIVERS)}.")

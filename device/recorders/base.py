@@ -119,6 +119,7 @@ class AcquisitionReport:
     """What was asked for and what truly came; `to_json` is the stable form in the bag (docs/evidence-format.md).
 
     `complete`: the whole span is there. `nothing_lost`: whatever is missing was never recorded.
+    `native`: the files that the footage was joined from, as they came: name, size, hash, times.
     """
 
     recording: str
@@ -142,6 +143,7 @@ class AcquisitionReport:
     replay_uri: str
     tools: dict[str, str] = field(default_factory=dict)
     tracks: list[dict[str, Any]] = field(default_factory=list)
+    native: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     started: datetime | None = None
     finished: datetime | None = None

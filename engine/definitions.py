@@ -68,14 +68,14 @@ def deploy(session: Session, files: Mapping[str, str], *, by: str, note: str = "
         DefinitionError: the lint or the compiler found an error; nothing is deployed.
         ConflictError: a process is defined in two files.
     """
-    every = {**_current_files(session), **files}
+    every = {**current_files(session), **files}
     groups = set(session.scalars(select(Membership.group).distinct()))
     problems = [problem for problem in lint(every, groups=groups) if problem.severity == "error"]
     if problems:
         raise DefinitionError(problems)
     current = {definition.process_id: definition for definition in latest_versions(session)}
     changed = []
-    for process_id, (file, name) in sorted(_processes(every).items()):
+    for process_id, (file, name) in sorted(processes(every).items()):
         digest = digest_of(every, file)
         before = current.get(process_id)
         if before is None or before.digest != digest:
@@ -98,7 +98,8 @@ def deploy(session: Session, files: Mapping[str, str], *, by: str, note: str = "
     return changed
 
 
-def _current_files(session: Session) -> dict[str, str]:
+def current_files(session: Session) -> dict[str, str]:
+    """The files of the newest deployment: name -> text."""
     newest = session.scalar(select(func.max(Deployment.id)))
     return {} if newest is None else _deployed(session, newest)
 
@@ -117,8 +118,8 @@ def compile_files(texts: Mapping[str, str], process_id: str) -> CompiledDefiniti
     return compile_definition(_executable(texts), process_id)
 
 
-def _processes(files: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """The executable processes: id -> (file, name)."""
+def processes(files: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The processes in these files: id -> (file, name). Raises ConflictError when one is defined twice."""
     found: dict[str, tuple[str, str]] = {}
     for file, text in files.items():
         if not file.endswith(".bpmn"):
@@ -152,7 +153,7 @@ def _needed(files: Mapping[str, str], file: str) -> set[str]:
 
 def _homes(files: Mapping[str, str]) -> dict[str, str]:
     """Where what a diagram may mention is defined: process ids, decision ids, names of forms."""
-    homes = {process_id: file for process_id, (file, _name) in _processes(files).items()}
+    homes = {process_id: file for process_id, (file, _name) in processes(files).items()}
     for name, text in files.items():
         if name.endswith(".dmn"):
             homes.update((key, name) for element in read_xml(text).iter() if (key := element.get("id")))

@@ -1,26 +1,23 @@
 """The command line `diaoqu`. Exit status: 0 done, 1 found a problem, 2 wrong use."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
-from uuid import UUID
 
 import click
-import orjson
 from sqlalchemy import select
 
 import device.operators  # noqa: F401 - registers what diagrams may call
 from device.cli import recorder, simulate_recorder
-from engine import clock, definitions, history, identity, instances, lint, replay
-from engine.db import Database
+from engine import backtest, clock, definitions, identity, lint
 from engine.errors import DefinitionError, DiaoquError, NotFoundError
 from engine.jobs import LEASE
-from engine.models import Instance, User
-from engine.settings import ROOT, Settings
+from engine.models import User
+from engine.settings import ROOT
+from web import proof
+from web.setup import opened
 
 
 class Group(click.Group):
@@ -46,18 +43,8 @@ def main() -> None:
 
 main.add_command(recorder)
 main.add_command(simulate_recorder)
-
-
-@contextmanager
-def opened() -> Iterator[tuple[Database, Settings]]:
-    """The database of the settings, brought to the newest schema."""
-    settings = Settings.from_environment()
-    database = Database(settings.database_url)
-    try:
-        database.upgrade()
-        yield database, settings
-    finally:
-        database.dispose()
+for _name, _command in proof.COMMANDS.items():
+    main.add_command(_command, _name)
 
 
 # ---- serving --------------------------------------------------------------------------------------------------------
@@ -159,59 +146,19 @@ def lint_command(paths: tuple[Path, ...]) -> None:
     sys.exit(1 if any(problem.severity == "error" for problem in found) else 0)
 
 
-# ---- history --------------------------------------------------------------------------------------------------------
-
-
-@main.command()
-@click.argument("instance", required=False, type=click.UUID)
-@click.option("--all", "everything", is_flag=True, help="Every instance.")
-@click.option("--bag", type=click.Path(exists=True, file_okay=False, path_type=Path), help="An archived bag, offline.")
-def verify(instance: UUID | None, everything: bool, bag: Path | None) -> None:
-    """Check the hash chain and re-execute the inputs of an instance, or check a bag."""
-    if sum((instance is not None, everything, bag is not None)) != 1:
-        raise click.UsageError("name one INSTANCE, --all, or --bag DIR")
-    if bag is not None:
-        from device.evidence import verify_bag
-
-        problems = verify_bag(bag)
-        for problem in problems:
-            click.echo(f"{bag}: {problem}", err=True)
-        click.echo(f"{bag}: {'NOT VALID' if problems else 'valid'}")
-        sys.exit(1 if problems else 0)
-    bad = 0
+@main.command("backtest")
+@PATHS
+def backtest_command(paths: tuple[Path, ...]) -> None:
+    """Execute all finished cases on revised files, without deploying them, and list where they would go another way."""
+    diverging = 0
     with opened() as (database, _), database.reading() as session:
-        wanted = [instance] if instance else list(session.scalars(select(Instance.id).order_by(Instance.started_at)))
-        for each in wanted:
-            verdict = replay.verify(session, each)
-            click.echo(f"{each}: {'ok' if verdict.ok else 'NOT OK'}, {verdict.events} events")
-            for finding in verdict.findings:
-                click.echo(f"{each}: {finding}", err=True)
-            bad += not verdict.ok
-            session.expunge_all()
-    sys.exit(1 if bad else 0)
-
-
-@main.command("replay")
-@click.argument("instance", type=click.UUID)
-def replay_command(instance: UUID) -> None:
-    """Print what happened, step by step, in the terms of the diagram."""
-    with opened() as (database, _), database.reading() as session:
-        instances.get(session, instance)
-        for event in instances.visible_events(session, instance):
-            what = event["label"] or event["element"]
-            click.echo(f"{event['seq']:>4} {event['at']} {event['actor']:<12} {event['type']:<6} {what}")
-
-
-@main.command("history")
-@click.argument("instance", type=click.UUID)
-@click.option("--format", "kind", type=click.Choice(["jsonl"]), default="jsonl", show_default=True)
-def history_command(instance: UUID, kind: str) -> None:  # noqa: ARG001 - further formats come with their exporters
-    """Print the stored history, one JSON object a line."""
-    with opened() as (database, _), database.reading() as session:
-        instances.get(session, instance)
-        for event in history.events(session, instance):
-            names = ("seq", "at", "kind", "actor", "payload", "lookups", "derived", "digest")
-            click.echo(orjson.dumps({name: getattr(event, name) for name in names}).decode())
+        for outcome in backtest.backtest(session, collect(paths)):
+            name = f"{outcome.instance_id} {outcome.business_key}".strip()
+            click.echo(f"{name}: {'DIVERGES' if outcome.differences else 'the same'}, {outcome.events} events")
+            for difference in outcome.differences:
+                click.echo(f"{name}: {difference}")
+            diverging += bool(outcome.differences)
+    sys.exit(1 if diverging else 0)
 
 
 # ---- people ---------------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
-"""What the first start needs: a folder, a secret key of its own, the procedure deployed. Never demo accounts."""
+"""What starting needs: an open database; the first time a folder, a secret key, the procedure. Never demo accounts."""
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import device.operators  # noqa: F401 - diagrams are checked against the registered operators
@@ -12,6 +14,18 @@ from engine.settings import ROOT, Settings
 
 PROCEDURE = ROOT / "bpmn"
 MAIN_PROCESS = "footage_retrieval"
+
+
+@contextmanager
+def opened() -> Iterator[tuple[Database, Settings]]:
+    """The database of the settings, brought to the newest schema."""
+    settings = Settings.from_environment()
+    database = Database(settings.database_url)
+    try:
+        database.upgrade()
+        yield database, settings
+    finally:
+        database.dispose()
 
 
 def make_secret(data: Path) -> None:

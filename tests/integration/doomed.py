@@ -49,6 +49,11 @@ def changes_files(name: str, arguments: tuple[Any, ...]) -> None:
         step()
 
 
+def commits(session: Session) -> None:
+    if not session.in_nested_transaction():
+        step()
+
+
 def watch_jobs() -> None:
     execute, tell = engine.worker.Worker._execute, engine.worker._Lease.__call__
 
@@ -73,8 +78,8 @@ def watch_jobs() -> None:
 
 
 def main() -> None:
-    event.listen(Session, "before_commit", lambda _session: step())
-    event.listen(Session, "after_commit", lambda _session: step())
+    event.listen(Session, "before_commit", commits)
+    event.listen(Session, "after_commit", commits)
     if ELEMENT != "request":
         watch_jobs()
         sys.addaudithook(changes_files)

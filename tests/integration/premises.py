@@ -140,6 +140,7 @@ class Premises:
         return Process(*arguments, log=self.folder / f"{arguments[0]}.log", environment=given, program=program)
 
     def start_web(self, *, doom: str = "", **environment: str) -> None:
+        self.stop_web()
         self.port = free_port()
         web = self.web = self._start("web", "--port", str(self.port), doom=doom, **environment)
 
@@ -150,6 +151,7 @@ class Premises:
         eventually(up, "the web process answers")
 
     def start_worker(self, *, doom: str = "", **environment: str) -> Process:
+        self.stop_worker()
         self.worker = self._start("worker", "--lease", str(LEASE), doom=doom, **environment)
         return self.worker
 

@@ -1,5 +1,6 @@
 """Programs under test as processes of their own: started, awaited, killed by their id, never left behind."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -87,12 +88,13 @@ class Process:
 
     def kill_group(self) -> None:
         """SIGKILL to the process and everything that it has started."""
-        os.killpg(self._popen.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait(10)
 
     def stop(self) -> None:
         """Ask it to end, insist if it does not."""
-        if self.ended:
+        if self.ended:  # which also takes the ended process from the table
             return
         self._popen.send_signal(signal.SIGTERM)
         try:

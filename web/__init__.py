@@ -34,6 +34,7 @@ from web import (
     security,
     studio,
     tasks,
+    verdicts,
 )
 
 BLUEPRINTS: Sequence[Blueprint] = (
@@ -67,7 +68,7 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     # Who is asking comes before the CSRF check: a program without a token is told so.
-    for part in (edge, errors, i18n, auth, security, people, menu, bundles, notices, brief, cases, actors):
+    for part in (edge, errors, i18n, auth, security, people, menu, bundles, notices, brief, cases, actors, verdicts):
         part.install(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)

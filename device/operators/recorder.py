@@ -28,6 +28,7 @@ from device.recorders.base import (
     ClockOffset,
     Coverage,
     DeviceError,
+    PlayingRecorder,
     Probe,
     Recorder,
     RecorderRefusedError,
@@ -123,10 +124,12 @@ def _covered(camera: RegisteredCamera, held: Coverage, clock: ClockOffset, span:
 
 @operator("recorder/preflight", zh="调取前自检", en="Check that everything is ready", exclusive=_site_of_first)
 def preflight(context: JobContext, *, cameras: list[str], start_at: str, end_at: str) -> dict[str, Any]:
-    """Is every recorder reachable and its clock measured, is there room, is ffmpeg there? Never fails: it reports."""
+    """Is every recorder reachable, its clock measured, a playback free, is there room, is ffmpeg there?
+
+    Never fails: it reports.
+    """
     asked = span_of(start_at, end_at)
-    checks = [_recorder_check(context, key) for key in cameras]
-    checks.append(_ffmpeg_check())
+    checks = [*_recorder_checks(context, cameras, asked), _ffmpeg_check()]
     estimated = int(len(cameras) * asked.duration.total_seconds() * BYTES_PER_SECOND)
     free, room = _room(context, estimated)
     checks.append(room)
@@ -138,24 +141,58 @@ def preflight(context: JobContext, *, cameras: list[str], start_at: str, end_at:
     }
 
 
-def _recorder_check(context: JobContext, key: str) -> dict[str, Any]:
-    name = key
-    try:
-        with context.database.reading() as session:
-            camera = registers.registered(session, context.settings, key)
-        name = camera.name
-        probe = camera.connect().probe()
-    except (DeviceError, NotFoundError, registers.SecretError) as error:
-        return _check(key, name, False, "%(reason)s", reason=str(error))
+def _recorder_checks(context: JobContext, keys: list[str], asked: Span) -> list[dict[str, Any]]:
+    """One check for each camera, then one for each recorder that answers: whether it plays for us now."""
+    reached: dict[str, Recorder] = {}
+    rehearsals: dict[str, tuple[RegisteredCamera, Span]] = {}
+    checks = []
+    for key in keys:
+        name = key
+        try:
+            with context.database.reading() as session:
+                camera = registers.registered(session, context.settings, key)
+            name = camera.name
+            recorder = reached.get(camera.recorder) or camera.connect()
+            clock = recorder.probe().clock
+        except (DeviceError, NotFoundError, registers.SecretError) as error:
+            checks.append(_check(key, name, False, "%(reason)s", reason=str(error)))
+            continue
+        reached[camera.recorder] = recorder
+        held = _held(context, key, asked)
+        if held is not None:
+            rehearsals.setdefault(camera.recorder, (camera, held))
+        checks.append(_clock_check(camera, clock))
+    return checks + [_playback_check(camera, reached[key], span) for key, (camera, span) in rehearsals.items()]
+
+
+def _clock_check(camera: RegisteredCamera, clock: ClockOffset) -> dict[str, Any]:
     return _check(
-        key,
-        name,
+        camera.key,
+        camera.name,
         True,
         N_("%(recorder)s answers; its clock is %(offset)s s off (±%(uncertainty)s s)."),
         recorder=camera.recorder_name,
-        offset=f"{probe.clock.offset.total_seconds():+.2f}",
-        uncertainty=f"{probe.clock.uncertainty.total_seconds():.2f}",
+        offset=f"{clock.offset.total_seconds():+.2f}",
+        uncertainty=f"{clock.uncertainty.total_seconds():.2f}",
     )
+
+
+def _held(context: JobContext, key: str, asked: Span) -> Span | None:
+    """The first footage of the span that the coverage found for this camera; without a coverage, all of it."""
+    found = (context.data.get("coverage") or {}).get("cameras", [])
+    recorded = next((one.get("recorded") for one in found if one.get("camera") == key), None)
+    if recorded is None:
+        return asked
+    return span_of(*recorded[0][:2]) if recorded else None
+
+
+def _playback_check(camera: RegisteredCamera, recorder: Recorder, span: Span) -> dict[str, Any]:
+    if isinstance(recorder, PlayingRecorder):
+        try:
+            recorder.rehearse(camera.recording, span)
+        except DeviceError as error:
+            return _check("", camera.recorder_name, False, "%(reason)s", reason=str(error))
+    return _check("", camera.recorder_name, True, N_("a playback is free."))
 
 
 def _ffmpeg_check() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 class DeviceError(Exception):
@@ -191,5 +191,19 @@ class Recorder(Protocol):
 
         Raises:
             RecorderUnreachableError, RecorderBusyError, RecorderRefusedError, DiskFullError
+        """
+        ...
+
+
+@runtime_checkable
+class PlayingRecorder(Recorder, Protocol):
+    """A recorder that replays over the network, and allows few playbacks at once."""
+
+    def rehearse(self, recording: str, span: Span) -> None:
+        """Begin to play the span and leave at once: the way is free (clause 3.1).
+
+        Raises:
+            RecorderBusyError: all playbacks are taken.
+            RecorderUnreachableError, RecorderRefusedError
         """
         ...

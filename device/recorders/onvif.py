@@ -5,6 +5,7 @@ recorders do differently. All times that go out or come in are the recorder's; t
 measured offset, and nowhere else.
 """
 
+import asyncio
 import contextlib
 import ssl
 import time
@@ -30,7 +31,7 @@ from device.recorders.base import (
     Recording,
     Span,
 )
-from device.recorders.replay import Acquisition, free_space
+from device.recorders.replay import Acquisition, free_space, rehearse
 from device.recorders.soap import FaultError, Wire, simple_items, text
 from device.recorders.times import parse_time
 from device.rtsp_messages import Limits, Login
@@ -322,6 +323,16 @@ class OnvifRecorder:
             port = None
         netloc = f"{self._wire.host}:{port}" if port else self._wire.host
         return urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
+
+    def rehearse(self, recording: str, span: Span) -> None:
+        """As `PlayingRecorder.rehearse`; the first second of the span is enough.
+
+        Raises:
+            RecorderUnreachableError, RecorderBusyError, RecorderRefusedError
+        """
+        start = span.start + self.clock.offset
+        begins = Span(start, start + min(span.duration, SECOND))
+        asyncio.run(rehearse(self.replay_uri(recording), self._login, self._limits, self._tls, begins))
 
     def acquire(
         self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None

@@ -33,6 +33,7 @@ from device.recorders.base import (
     Span,
 )
 from device.relay import Relay
+from device.rtsp import ReplaySession
 from device.rtsp_messages import Limits, Login, without_login
 from device.timeline import SECOND, TrackTimeline
 
@@ -232,6 +233,15 @@ class _Watch:
                     "frames": sum(line.frames for line in pull.timelines[:1]),
                 }
             )
+
+
+async def rehearse(uri: str, login: Login, limits: Limits, tls: ssl.SSLContext | None, span: Span) -> None:
+    """Set up a playback of the span (on the recorder's clock), begin it and take leave. Raises as ReplaySession."""
+    session = await ReplaySession.open(uri, login, limits, lambda *_packet: None, tls)
+    try:
+        await session.play(span.start, span.end)
+    finally:
+        await session.close()
 
 
 class RtspRecorder:

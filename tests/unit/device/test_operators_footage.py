@@ -151,6 +151,7 @@ def test_preflight_finds_everything_ready(jobs: Jobs) -> None:
         ("garage", True),
         ("", True),
         ("", True),
+        ("", True),
     ]
     assert 0 < found["estimated_bytes"] < found["free_bytes"]
 
@@ -166,7 +167,20 @@ def test_preflight_reports_a_recorder_that_does_not_answer(jobs: Jobs) -> None:
 def test_preflight_reports_that_the_footage_will_not_fit(jobs: Jobs) -> None:
     years = {"start_at": SPAN["start_at"], "end_at": (RECORDED + timedelta(days=30_000)).isoformat()}
     found = jobs.run("recorder/preflight", "preflight", {"cameras": ["gate"], **years})
-    assert [check["ok"] for check in found["checks"]] == [True, True, False]
+    assert [check["ok"] for check in found["checks"]] == [True, True, True, False]
+
+
+def test_preflight_reports_that_no_playback_is_free(jobs: Jobs, simulator: Simulator) -> None:
+    simulator.recorder.playing.add("somebody else's")
+    try:
+        found = jobs.run("recorder/preflight", "preflight", {"cameras": ["gate"], **SPAN})
+    finally:
+        simulator.recorder.playing.clear()
+    assert [check["ok"] for check in found["checks"]] == [True, False, True, True]
+    assert "playback" in found["checks"][1]["detail"]
+    again = jobs.run("recorder/preflight", "preflight", {"cameras": ["gate"], **SPAN})
+    assert again["ready"] is True, "looking takes nothing"
+    assert simulator.recorder.playing == set()
 
 
 # ---- acquisition ----------------------------------------------------------------------------------------------------

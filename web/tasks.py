@@ -253,6 +253,7 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
         "films": [take for take in takes if take.viewing] if permission and not task.signature else [],
         "sent_back": _sent_back(task),
         "fault": _fault(session, task),
+        "checks": _checks(task),
         "submitted": submitted,
         "position": position(session, instance),
         "after": outlook.after(compiled, task.element, names, _answers(session, task, names)) if element else [],
@@ -286,6 +287,14 @@ def _fault(session: Session, task: Task) -> str:
     )
     payload = session.scalars(query.limit(1)).one_or_none()
     return str(orjson.loads(payload).get("message", "")) if payload else ""
+
+
+def _checks(task: Task) -> list[dict[str, Any]]:
+    """What the pre-flight found (clause 3.1), until footage has been retrieved."""
+    found = task.data.get("preflight")
+    if not isinstance(found, dict) or task.data.get("acquisitions"):
+        return []
+    return [check for check in found.get("checks", []) if isinstance(check, dict)]
 
 
 def _takes(session: Session, task: Task, case: Case | None) -> list[footage.Take]:

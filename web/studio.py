@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import orjson
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from werkzeug.datastructures import FileStorage
 
 import device.operators  # noqa: F401 - registers the operators that the modeler offers
 from engine import definitions, lint, operators
@@ -91,7 +93,7 @@ def show(process_id: str, version: int) -> Any:
         name=names.get(definition.name, definition.name),
         position={"source": url_for("diagrams.xml", definition_id=definition.id), "events": [], "labels": names},
         files=sorted(definitions.files(session, definition.id)),
-        counts=dict(session.execute(counted.group_by(Instance.state)).tuples().all()),
+        counts=dict(session.execute(counted.group_by(Instance.state)).all()),
         may_edit=bool(person().groups & set(EDITORS)),
     )
 
@@ -182,7 +184,7 @@ def upload() -> Any:
         missing = {} if posted else {"files": FieldError(N_("Choose at least one file."), {})}
         raise InvalidFormError(missing or {"note": FieldError(N_("Say what changed and why."), {})})
     try:
-        files = definitions.decoded({file_name(file.filename or ""): file.read() for file in posted})
+        files = definitions.decoded({file_name(file.filename or ""): _content(file) for file in posted})
         with transaction() as session:
             new = definitions.deploy(session, files, by=person().username, note=note)
             names = [f"{found.name} {found.version}" for found in new]
@@ -190,6 +192,11 @@ def upload() -> Any:
         return _index([findings.as_json(problem) for problem in error.problems], note), 422
     flash(_("Deployed: %(names)s.", names=", ".join(names)) if names else _("Nothing has changed."), "success")
     return redirect(url_for("studio.index"))
+
+
+def _content(file: FileStorage) -> bytes:
+    with closing(file):
+        return file.read()
 
 
 def file_name(posted: str) -> str:

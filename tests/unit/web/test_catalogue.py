@@ -22,7 +22,7 @@ PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%%|\{\w*\}")
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 SAME_IN_CHINESE = {"SHA-256", "PDF"}
-PUNCTUATION = {", ", ": ", "; ", "%(place)s: %(reason)s", "%(camera)s (%(place)s)"}
+PUNCTUATION = {", ", ": ", "; ", " (%(cause)s)", "%(place)s: %(reason)s", "%(camera)s (%(place)s)"}
 
 # A word of an English text, and the glossary's word that its translation must then hold.
 TERMS = {

@@ -82,10 +82,14 @@ def show(instance_id: UUID) -> Any:
 def steps(instance: Instance) -> list[dict[str, Any]]:
     """What happened on the diagram, for the replay: everything but the flows between the elements."""
     events = [event for event in instances.visible_events(reading(), instance.id) if event["type"] != "take"]
+    elements = definitions.compiled(reading(), instance.definition_id).elements
+    unnamed = {"startEvent": _("Start"), "endEvent": _("End")}  # the small circles of a sub-process
     people.remember(event["actor"] for event in events)
     return [
         {
-            **{key: event[key] for key in ("element", "type", "label")},
+            "element": event["element"],
+            "type": event["type"],
+            "label": event["label"] or unnamed.get(elements[event["element"]].type, ""),
             "instant": event["at"].isoformat(),
             "at": format_time(event["at"], seconds=True),
             "actor": machine(event["actor"]) or people.display_name(event["actor"]),

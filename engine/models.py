@@ -145,7 +145,7 @@ class ApiToken(Base):
 
 
 class Notification(Base):
-    """An in-app notice. `template` is an English message id with `params`, shown in the reader's language."""
+    """An in-app notice: `template`, a message of the site or of a diagram, with `params`; read in either language."""
 
     __tablename__ = "notifications"
     id: Mapped[int] = mapped_column(primary_key=True)

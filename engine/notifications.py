@@ -22,7 +22,11 @@ def notify(
     instance_id: UUID | None = None,
     at: datetime | None = None,
 ) -> int:
-    """Leave each of `usernames` one notice; answers how many. `template` is English with %(name)s placeholders."""
+    """Leave each of `usernames` one notice; answers how many.
+
+    `template`, with %(name)s placeholders, is an English message of the site or a text of a diagram; the
+    translations of that come with its deployment.
+    """
     people = sorted(set(usernames))
     session.add_all(
         Notification(

@@ -15,7 +15,7 @@ GROUP = "group:"
 def send(context: StepContext, *, to: list[str], template: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
     """Leave a notice for people, named by username or as `group:reviewer`.
 
-    `template` is an English text with %(name)s placeholders; the pages show it in the reader's language.
+    `template`, with %(name)s placeholders, is in the language of the diagram; its translations are deployed with it.
     Names that the directory does not know are passed over; whoever is a deputy at that time is told too.
     """
     session = context.session

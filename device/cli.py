@@ -21,6 +21,9 @@ from device import media
 from device.recorders import DRIVERS, open_recorder
 from device.recorders.base import AcquisitionReport, DeviceError, ProgressCallback, Recorder, Span
 from device.recorders.replay import RtspRecorder
+from device.simulator.command import simulate_recorder
+
+__all__ = ["recorder", "simulate_recorder"]
 
 
 class Instant(click.ParamType[datetime]):
@@ -283,44 +286,3 @@ def _progress() -> Iterator[ProgressCallback | None]:
             bar.update(task, completed=size, total=total, speed=f"{facts.get('speed') or 0:.0f}×")
 
         yield show
-
-
-@click.command("simulate-recorder")
-@click.option("--port", default=0, help="Port of the ONVIF services; 0 takes a free one.")
-@click.option("--rtsp-port", default=0, help="Port of the replay service; 0 takes a free one.")
-@click.option("--user", help="User name to ask for; without it the recorder asks for none.")
-@click.option(
-    "--password-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File whose first line is the password.",
-)
-@click.option(
-    "--media",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("data/simulator"),
-    show_default=True,
-    help="Folder of the footage; filled at the first start.",
-)
-@click.option("--clock-offset", type=Seconds(), default="37", show_default=True, help="Recorder minus true time.")
-def simulate_recorder(
-    port: int, rtsp_port: int, user: str | None, password_file: Path | None, folder: Path, clock_offset: timedelta
-) -> None:
-    """Run a simulated ONVIF Profile G recorder on 127.0.0.1 until interrupted."""
-    from device.simulator import MediaError, Simulator
-
-    password = None
-    if password_file is not None:
-        password = (password_file.read_text(encoding="utf-8").splitlines() or [""])[0]
-    if user and password is None:
-        raise click.UsageError("--user needs --password-file.")
-    try:
-        simulator = Simulator(folder, port, rtsp_port, user, password, clock_offset)
-        simulator.start()
-    except (MediaError, OSError) as error:
-        click.echo(f"diaoqu: {error}", err=True)
-        sys.exit(1)
-    click.echo(f"ONVIF {simulator.url}")
-    click.echo(f"RTSP  rtsp://127.0.0.1:{simulator.rtsp_port}/")
-    sys.stdout.flush()
-    simulator.serve_forever()

@@ -27,7 +27,7 @@ class MissingFootage:
 
 @dataclass(frozen=True)
 class SimulatedCamera:
-    """One recording. `codec` is H264 or H265, `audio` PCMU or None; GOPs are closed and have `gop` frames, no B."""
+    """One recording. `codec` is H264, H265 or JPEG, `audio` PCMU, PCMA, AAC or None; GOPs are closed, without B."""
 
     token: str
     name: str
@@ -61,3 +61,19 @@ CAMERAS = (
     SimulatedCamera("counter", "收银台", "CAM 4 COUNTER", audio="PCMU"),
 )
 """What `diaoqu simulate-recorder` serves; the tokens name the recordings."""
+
+OLD_CAMERAS = (
+    SimulatedCamera(
+        "yard",
+        "后院",
+        "CAM 5 YARD",
+        codec="JPEG",
+        width=320,
+        height=176,
+        period=timedelta(milliseconds=200),
+        gop=1,
+    ),
+    SimulatedCamera("hall", "礼堂", "CAM 6 HALL", audio="AAC", width=320, height=176),
+    SimulatedCamera("desk", "前台", "CAM 7 DESK", audio="PCMA", width=320, height=176),
+)
+"""Further ones with what older recorders send: motion JPEG, AAC, G.711 A-law (`--all-codecs`)."""

@@ -14,7 +14,7 @@ _VERSIONS = {"tds": (21, 12), "trt": (21, 12), "trc": (21, 12), "tse": (21, 12),
 
 
 def _address(call: Call, prefix: str) -> str:
-    return f"http://{call.host}/onvif/{PATHS[prefix]}"
+    return f"http://{call.recorder.faults.nat or call.host}/onvif/{PATHS[prefix]}"
 
 
 @operation("tds:GetSystemDateAndTime", before_login=True)

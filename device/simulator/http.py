@@ -3,7 +3,7 @@
 import asyncio
 import re
 
-from device.simulator import device_answers, recording_answers, search, soap
+from device.simulator import control, device_answers, recording_answers, search, soap
 from device.simulator.recorder import SimulatedRecorder
 
 _MAX_BODY = 1024 * 1024
@@ -52,7 +52,7 @@ async def _serve_one(recorder: SimulatedRecorder, reader: asyncio.StreamReader, 
             headers[name.strip().lower()] = value.strip()
     method, _, rest = first.partition(" ")
     path = rest.partition(" ")[0].partition("?")[0]
-    length = headers.get("content-length", "")
+    length = headers.get("content-length", "0" if path == control.PATH and method == "GET" else "")
     if not is_count(length):
         await _send(writer, 405 if method != "POST" else 411)
         return False
@@ -62,6 +62,10 @@ async def _serve_one(recorder: SimulatedRecorder, reader: asyncio.StreamReader, 
     if headers.get("expect", "").lower() == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = await reader.readexactly(int(length))
+    if path == control.PATH:
+        status, content = control.answer(recorder, method, body)
+        await _send(writer, status, content, kind="application/json", keep=True)
+        return True
     if method != "POST":
         await _send(writer, 405)
         return False
@@ -70,6 +74,8 @@ async def _serve_one(recorder: SimulatedRecorder, reader: asyncio.StreamReader, 
         return False
     host = headers.get("host", "")
     host = host if _HOST.fullmatch(host) else "127.0.0.1"
+    if recorder.faults.slow_soap:
+        await asyncio.sleep(recorder.faults.slow_soap)
     status, content, challenge = soap.answer(recorder, body, host, headers.get("authorization", ""))
     await _send(writer, status, content, recorder.gatekeeper.challenges() if challenge else [], keep=True)
     return headers.get("connection", "").lower() != "close"
@@ -81,10 +87,11 @@ async def _send(
     content: bytes = b"",
     challenges: list[str] | None = None,
     *,
+    kind: str = "application/soap+xml; charset=utf-8",
     keep: bool = False,
 ) -> None:
     lines = [f"HTTP/1.1 {status} {_REASONS[status]}", f"Content-Length: {len(content)}"]
-    lines += ["Content-Type: application/soap+xml; charset=utf-8"] if content else []
+    lines += [f"Content-Type: {kind}"] if content else []
     lines += [f"WWW-Authenticate: {challenge}" for challenge in challenges or ()]
     lines += [] if keep else ["Connection: close"]
     lines += ["Allow: POST"] if status == 405 else []

@@ -22,6 +22,13 @@ from device.simulator.cameras import CAMERAS, LOOP, SimulatedCamera
 _EDITION = "3"
 """Counted up when anything below changes the encoded bytes: the cached files of older editions are then replaced."""
 
+_SOUND = {
+    "PCMU": ("ulaw", "pcm_mulaw", "mulaw", 8000),
+    "PCMA": ("alaw", "pcm_alaw", "alaw", 8000),
+    "AAC": ("aac", "aac", "adts", 16000),
+}
+"""File name ending, encoder, container and sampling rate."""
+
 _SYSTEM_FONTS = (
     Path("/usr/share/fonts/truetype/dejavu/DejaVuSansMono.ttf"),
     Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf"),
@@ -36,7 +43,7 @@ class MediaError(Exception):
 
 @dataclass(frozen=True)
 class CameraMedia:
-    """The elementary streams of one camera's loop: Annex B video, and raw G.711 µ-law if it has a microphone."""
+    """The elementary streams of one camera's loop: Annex B or concatenated JPEG video, raw G.711 or ADTS sound."""
 
     camera: SimulatedCamera
     video: Path
@@ -109,7 +116,7 @@ def _place(folder: Path, camera: SimulatedCamera) -> CameraMedia:
         _scene(camera),
     )
     key = hashlib.sha256(repr(described).encode()).hexdigest()[:12]
-    audio = folder / f"{camera.token}-{key}.ulaw" if camera.audio else None
+    audio = folder / f"{camera.token}-{key}.{_SOUND[camera.audio][0]}" if camera.audio else None
     return CameraMedia(camera, folder / f"{camera.token}-{key}.{camera.codec.lower()}", audio)
 
 
@@ -130,8 +137,8 @@ def _encode(media: CameraMedia, ffmpeg: str, font: Path) -> None:
         # A copy under a plain name: no path then needs the filter graph's own escaping.
         shutil.copyfile(font, work / "font.ttf")
         if media.audio:
-            _run(ffmpeg, _audio_arguments(), work)
-            _publish(work / "audio.ulaw", media.audio)
+            _run(ffmpeg, _audio_arguments(media.camera.audio or "PCMU"), work)
+            _publish(work / "audio", media.audio)
         _run(ffmpeg, _video_arguments(media.camera), work)
         _publish(work / "video", media.video)
     for old in media.video.parent.glob(f"{media.camera.token}-*"):
@@ -158,6 +165,8 @@ def _video_arguments(camera: SimulatedCamera) -> list[str]:
     if camera.codec == "H265":
         encoder = ["-c:v", "libx265", "-preset", "ultrafast", "-crf", "30", "-f", "hevc"]
         encoder += ["-x265-params", f"log-level=error:pools=1:frame-threads=1:{gop}"]
+    elif camera.codec == "JPEG":  # baseline 4:2:0 with the standard Huffman tables: all that RFC 2435 can carry
+        encoder = ["-c:v", "mjpeg", "-huffman", "default", "-q:v", "8", "-pix_fmt", "yuvj420p", "-f", "mjpeg"]
     else:
         encoder = ["-c:v", "libx264", "-preset", "ultrafast", "-threads", "1", "-crf", "27", "-f", "h264"]
         encoder += ["-x264-params", gop]
@@ -165,11 +174,11 @@ def _video_arguments(camera: SimulatedCamera) -> list[str]:
     return ["-filter_complex", _graph(camera), "-map", "[out]", "-frames:v", frames, *encoder, "video"]
 
 
-def _audio_arguments() -> list[str]:
+def _audio_arguments(codec: str) -> list[str]:
     """A soft room tone with a beep at the start of each second, so that picture and sound can be compared."""
     tone = "0.02*sin(2*PI*180*t)+0.25*sin(2*PI*880*t)*lt(mod(t,1),0.08)"
-    source = f"aevalsrc='{tone}':s=8000:c=mono:d={LOOP.total_seconds():.0f}"
-    return ["-f", "lavfi", "-i", source, "-c:a", "pcm_mulaw", "-f", "mulaw", "audio.ulaw"]
+    source = f"aevalsrc='{tone}':s={_SOUND[codec][3]}:c=mono:d={LOOP.total_seconds():.0f}"
+    return ["-f", "lavfi", "-i", source, "-c:a", _SOUND[codec][1], "-f", _SOUND[codec][2], "audio"]
 
 
 def _graph(camera: SimulatedCamera) -> str:

@@ -1,21 +1,17 @@
-"""Elementary streams to access units and RTP payloads: H.264 (RFC 6184), H.265 (RFC 7798), G.711 (RFC 3551).
+"""Elementary streams to access units and RTP payloads: H.264 (RFC 6184) and H.265 (RFC 7798); `loops.py` reads files.
 
 A loop is read once and kept as payloads, ready to be sent; what differs between two replays (sequence number, time
 stamp, the ONVIF extension) is only the header in front of them.
 """
 
-import base64
-import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 MAX_PAYLOAD = 1388
 """Bytes of RTP payload per packet: what is left of an Ethernet frame after IP, TCP, interleaving and RTP headers."""
 
-_AUDIO_PERIOD = timedelta(milliseconds=40)
 _START_CODE = b"\x00\x00\x00\x01"
 
 
@@ -40,32 +36,6 @@ class Loop:
     period: timedelta
     units: tuple[AccessUnit, ...]
     format_line: str
-
-
-@functools.lru_cache(maxsize=16)
-def load_video(path: Path, codec: str, period: timedelta) -> Loop:
-    """Read an Annex B file; `codec` is H264 or H265."""
-    data = path.read_bytes()
-    units = []
-    parameter_sets: dict[int, bytes] = {}
-    for nals in access_units(data, codec):
-        for nal in nals:
-            parameter_sets.setdefault(nal_type(nal, codec), nal)
-        payloads = tuple(payload for nal in nals for payload in _packetise(nal, codec))
-        clean = any(_is_clean(nal_type(nal, codec), codec) for nal in nals)
-        units.append(AccessUnit(payloads, clean, frame_digest(nals, codec), sum(map(len, nals))))
-    payload_type = 96 if codec == "H264" else 98
-    return Loop("video", codec, payload_type, 90_000, period, tuple(units), _format_line(parameter_sets, codec))
-
-
-@functools.lru_cache(maxsize=4)
-def load_audio(path: Path) -> Loop:
-    """Read raw G.711 µ-law at 8 kHz; every access unit is one packet of 40 ms."""
-    data = path.read_bytes()
-    step = 8 * _AUDIO_PERIOD.microseconds // 1000
-    pieces = [data[at : at + step] for at in range(0, len(data), step)]
-    units = tuple(AccessUnit((piece,), True, digest_of(piece), len(piece)) for piece in pieces)
-    return Loop("audio", "PCMU", 0, 8_000, _AUDIO_PERIOD, units, "")
 
 
 def nal_units(data: bytes) -> Iterator[bytes]:
@@ -120,7 +90,7 @@ def _is_picture(kind: int, codec: str) -> bool:
     return 1 <= kind <= 5 if codec == "H264" else kind < 32
 
 
-def _is_clean(kind: int, codec: str) -> bool:
+def is_clean(kind: int, codec: str) -> bool:
     return kind == 5 if codec == "H264" else 16 <= kind <= 23
 
 
@@ -129,7 +99,7 @@ def _is_first_slice(nal: bytes, codec: str) -> bool:
     return bool(nal[1 if codec == "H264" else 2] & 0x80)
 
 
-def _packetise(nal: bytes, codec: str) -> Iterator[bytes]:
+def packetise(nal: bytes, codec: str) -> Iterator[bytes]:
     """The NAL unit as it is if it fits, else in fragments (FU-A, RFC 6184 5.8; FU, RFC 7798 4.4.3)."""
     if len(nal) <= MAX_PAYLOAD:
         yield nal
@@ -143,13 +113,3 @@ def _packetise(nal: bytes, codec: str) -> Iterator[bytes]:
         first = 0x80 if at == 0 else 0
         last = 0x40 if at + room >= len(body) else 0
         yield lead + bytes([first | last | kind]) + body[at : at + room]
-
-
-def _format_line(parameter_sets: dict[int, bytes], codec: str) -> str:
-    def coded(kind: int) -> str:
-        return base64.b64encode(parameter_sets[kind]).decode()
-
-    if codec == "H264":
-        profile = parameter_sets[7][1:4].hex().upper()
-        return f"packetization-mode=1;profile-level-id={profile};sprop-parameter-sets={coded(7)},{coded(8)}"
-    return f"sprop-vps={coded(32)};sprop-sps={coded(33)};sprop-pps={coded(34)}"

@@ -12,7 +12,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from device.simulator.faults import Faults
+from device.simulator.line import Line, LineEndedError
 from device.simulator.packets import AccessUnit, Loop
+from device.simulator.recorder import SimulatedRecorder
 from device.simulator.timeline import Section, Timeline, ntp, units
 
 _CLEAN, _END, _DISCONTINUITY, _TERMINAL = 0x80, 0x40, 0x20, 0x10
@@ -23,6 +26,9 @@ _BYE = struct.Struct(">cBHBBHI")
 _BATCH = 64 * 1024
 _REPORT_EVERY = 5_000_000
 """Microseconds of footage between two sender reports."""
+_NEARLY_WRAPPED = 0xFFFF0000
+_LATE = 1.5
+"""Seconds of silence before a late BYE."""
 
 
 @dataclass
@@ -39,6 +45,24 @@ class Stream:
     packets: int = 0
     octets: int = 0
     reported: int = 0
+    faults: Faults = field(default_factory=Faults)
+    since: int = 0
+
+    def begin(self, count: int, faults: Faults) -> None:
+        """A replay begins at that instant, with these faults."""
+        self.faults, self.since = faults, count
+        if faults.counters_wrap:
+            self.sequence = 0xFFF0
+            self.offset = (_NEARLY_WRAPPED - count * self.loop.clock_rate // 1_000_000) & 0xFFFFFFFF
+
+    def changes(self, count: int) -> bool:
+        """Go on as another source, if it is time for that (RFC 3550 8: a new SSRC, with counters of its own)."""
+        if not self.faults.sources or count - self.since < self.faults.sources * 1_000_000:
+            return False
+        self.since = count
+        self.ssrc = (self.ssrc + 0x1234567) & 0xFFFFFFFF
+        self.sequence, self.offset = random.getrandbits(16), random.getrandbits(32)
+        return True
 
     def timestamp(self, count: int) -> int:
         """The RTP time stamp of an instant: it runs with the recorder's clock, also across gaps."""
@@ -47,7 +71,7 @@ class Stream:
     def packed(self, count: int, unit: AccessUnit, flags: int | None, cseq: int) -> bytes:
         """The unit as interleaved RTP packets; without `flags` there is no extension."""
         stamp = self.timestamp(count)
-        when = ntp(count)
+        when = ntp(self.faults.shown(count))
         parts: list[bytes] = []
         final = len(unit.payloads) - 1
         for number, payload in enumerate(unit.payloads):
@@ -70,7 +94,7 @@ class Stream:
         """A sender report (RFC 3550 6.4.1) that ties the RTP clock to the recorder's."""
         self.reported = count
         return _REPORT.pack(
-            b"$", self.control, 28, 0x80, 200, 6, self.ssrc, ntp(count), self.timestamp(count),
+            b"$", self.control, 28, 0x80, 200, 6, self.ssrc, ntp(self.faults.shown(count)), self.timestamp(count),
             self.packets & 0xFFFFFFFF, self.octets & 0xFFFFFFFF,
         )  # fmt: skip
 
@@ -86,10 +110,11 @@ class Position:
 
 
 def _flagged(
-    stream: Stream, sections: list[Section], timeline: Timeline, first: bool
+    stream: Stream, sections: list[Section], timeline: Timeline, first: bool, faults: Faults
 ) -> Iterator[tuple[int, int, AccessUnit, int]]:
     """(instant, order among tracks, unit, extension bits) of one track."""
     discontinuity = 0 if first else _DISCONTINUITY
+    bits = not faults.no_section_bits
     for number, section in enumerate(sections):
         pending: tuple[int, AccessUnit] | None = None
         for count, unit in units(stream.loop, section):
@@ -99,16 +124,18 @@ def _flagged(
             pending = count, unit
         if pending:
             flags = discontinuity | (_CLEAN if pending[1].clean else 0)
-            if not timeline.continues(section[1]):
+            if bits and not timeline.continues(section[1]):
                 flags |= _END
-            if number == len(sections) - 1:
+            if bits and number == len(sections) - 1 and faults.ending in ("sound", "terminal"):
                 flags |= _TERMINAL
             yield pending[0], stream.channel, pending[1], flags
         discontinuity = _DISCONTINUITY
 
 
 async def replay(
-    writer: asyncio.StreamWriter,
+    line: Line,
+    recorder: SimulatedRecorder,
+    url: str,
     streams: list[Stream],
     sections: list[Section],
     timeline: Timeline,
@@ -124,9 +151,10 @@ async def replay(
     Unless this is the `first` replay of the session, its first units carry the D bit. When it is cancelled, whole
     packets have been sent, and `position` is behind the last of them.
     """
+    faults = streams[0].faults
     by_channel = {stream.channel: stream for stream in streams}
     merged = heapq.merge(
-        *(_flagged(stream, sections, timeline, first) for stream in streams), key=lambda each: each[:2]
+        *(_flagged(stream, sections, timeline, first, faults) for stream in streams), key=lambda each: each[:2]
     )
     began, skipped, section = time.monotonic(), 0, 0
     batch = bytearray()
@@ -138,27 +166,41 @@ async def replay(
                     skipped += sections[section][0] - sections[section - 1][1]
                 wait = began + (count - sections[0][0] - skipped) / 1_000_000 - time.monotonic()
                 if wait > 0:
-                    batch = _hand_over(writer, batch)
-                    await writer.drain()
+                    line.hand_over(batch)
+                    batch = bytearray()
+                    await line.settle()
                     await asyncio.sleep(wait)
             stream = by_channel[channel]
-            if not stream.packets or count - stream.reported >= _REPORT_EVERY:
+            changed = stream.changes(count)
+            if not faults.no_reports and (changed or not stream.packets or count - stream.reported >= _REPORT_EVERY):
                 batch += stream.report(count)
-            batch += stream.packed(count, unit, flags if extension else None, cseq)
+            batch += line.mangled(stream.packed(count, unit, flags if extension else None, cseq))
             position.count = count + 1
             if len(batch) >= _BATCH:
-                batch = _hand_over(writer, batch)
-                await writer.drain()
-                # drain() returns at once while there is room: give the requests on this connection their turn.
-                await asyncio.sleep(0)
-        for stream in streams:
-            batch += stream.report(sections[-1][1]) + stream.farewell()
+                line.hand_over(batch)
+                batch = bytearray()
+                await line.settle()
+        line.hand_over(batch + line.rest())
+        batch = bytearray()
+        await line.settle()
+        await _end(line, url, streams, sections[-1][1], faults)
+    except LineEndedError:
+        line.close()
     finally:
-        _hand_over(writer, batch)
-    await writer.drain()
+        line.hand_over(batch)
+        recorder.dropped += line.dropped
 
 
-def _hand_over(writer: asyncio.StreamWriter, batch: bytearray) -> bytearray:
-    if batch:
-        writer.write(batch)
-    return bytearray()
+async def _end(line: Line, url: str, streams: list[Stream], count: int, faults: Faults) -> None:
+    """Take leave as the faults want it; without any, with a BYE on each track."""
+    match faults.ending:
+        case "announce" | "teardown":
+            line.ask(faults.ending.upper(), url)
+        case "eof":
+            line.close()
+        case "sound" | "bye" | "late_bye":
+            if faults.ending == "late_bye":
+                await asyncio.sleep(_LATE)
+            reports = b"" if faults.no_reports else b"".join(stream.report(count) for stream in streams)
+            line.hand_over(reports + b"".join(stream.farewell() for stream in streams))
+            await line.settle()

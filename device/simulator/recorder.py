@@ -9,8 +9,10 @@ from pathlib import Path
 from device.recorders.base import Span
 from device.simulator.auth import Gatekeeper
 from device.simulator.cameras import SimulatedCamera
+from device.simulator.faults import Faults
+from device.simulator.loops import load_audio, load_video
 from device.simulator.media import prepare_media
-from device.simulator.packets import Loop, load_audio, load_video
+from device.simulator.packets import Loop
 from device.simulator.search_sessions import Searches
 from device.simulator.timeline import Frame, Timeline, bounds, frames
 
@@ -41,6 +43,7 @@ class SimulatedRecorder:
         password: str | None,
         max_playbacks: int,
         session_timeout: timedelta,
+        faults: Faults,
     ) -> None:
         self._clock = clock
         self._clock_offset = clock_offset
@@ -51,17 +54,37 @@ class SimulatedRecorder:
         self.playing: set[str] = set()
         self.calls: Counter[str] = Counter()
         self.rtsp_port = 0
+        self.secure = False
+        self.dropped = 0
+        self.suffer(faults)
         self.recordings: dict[str, Recording] = {}
         for media in prepare_media(folder, cameras):
             camera = media.camera
             tracks = {VIDEO_TRACK: load_video(media.video, camera.codec, camera.period)}
             if media.audio:
-                tracks[AUDIO_TRACK] = load_audio(media.audio)
+                tracks[AUDIO_TRACK] = load_audio(media.audio, camera.audio or "PCMU")
             self.recordings[camera.token] = Recording(camera, Timeline(camera, self.now), tracks)
 
     def now(self) -> datetime:
         """What the recorder believes the time is."""
-        return self._clock() + self._clock_offset
+        now, faults = self._clock(), self.faults
+        wrong = timedelta(hours=faults.time_zone, seconds=faults.clock_offset)
+        return now + self._clock_offset + wrong + (now - self._since) * (faults.clock_drift / 1e6)
+
+    def suffer(self, faults: Faults) -> None:
+        """From now on the recorder has these faults and no others; the next PLAY is the first one of theirs."""
+        self.faults = faults
+        self._since = self._clock()
+        self._mishaps = iter(faults.plays)
+
+    def mishap(self) -> str:
+        """What happens to the PLAY that is being answered."""
+        return next(self._mishaps, "sound")
+
+    def replay_address(self, host: str, recording: str) -> str:
+        """Where a recording plays, as seen by a client that calls the recorder `host`."""
+        host = self.faults.nat or host
+        return f"{'rtsps' if self.secure else 'rtsp'}://{host}:{self.rtsp_port}/replay/{recording}"
 
     def frames(self, camera: str, span: Span, track: str = VIDEO_TRACK, *, lead_in: bool = False) -> list[Frame]:
         """Exactly the frames that the recording holds of `span`, which is on the recorder's clock.

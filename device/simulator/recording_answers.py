@@ -116,5 +116,4 @@ def get_replay_configuration(call: Call) -> etree._Element:
 def get_replay_uri(call: Call) -> etree._Element:
     token, _ = find_recording(call, "trp:RecordingToken")
     host = call.host.partition(":")[0]
-    uri = f"rtsp://{host}:{call.recorder.rtsp_port}/replay/{token}"
-    return element("trp:GetReplayUriResponse", element("trp:Uri", uri))
+    return element("trp:GetReplayUriResponse", element("trp:Uri", call.recorder.replay_address(host, token)))

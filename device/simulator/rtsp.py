@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 from device.simulator.http import is_count
+from device.simulator.line import Line
 from device.simulator.playback import Position, Stream, replay
 from device.simulator.recorder import Recording, SimulatedRecorder
 from device.simulator.sdp import describe
@@ -22,6 +23,7 @@ _METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, GET_PARAMETER, SET_PARAMETER,
 _MAX_REQUEST = 64 * 1024
 _WRITE_BUFFER = 512 * 1024
 _LIVE_FOR = timedelta(days=30)
+_PAST_END = 30_000_000
 _REASONS = {
     200: "OK",
     400: "Bad Request",
@@ -164,7 +166,8 @@ class Connection:
             raise RtspError(505 if request.method else 400)
         if request.method == "OPTIONS":
             return Answer({"Public": _METHODS})
-        if not self._recorder.gatekeeper.accepts_digest(request.header("authorization"), request.method):
+        refused = self._recorder.faults.login_loop
+        if refused or not self._recorder.gatekeeper.accepts_digest(request.header("authorization"), request.method):
             raise RtspError(401)
         required = {tag.strip() for tag in request.header("require").split(",")} - {"", "onvif-replay"}
         if required:
@@ -227,6 +230,10 @@ class Connection:
         others = self._recorder.playing - {self._session}
         if not live and len(others) >= self._recorder.max_playbacks:
             raise RtspError(453)
+        faults = self._recorder.faults
+        mishap = "sound" if live else self._recorder.mishap()
+        if mishap == "busy":
+            raise RtspError(453)
         first = self._position is None
         sections = self._live(recording) if live else self._sections(request, recording)
         if not sections:
@@ -238,22 +245,27 @@ class Connection:
         position = self._position = Position(sections[0][0])
         self._end = sections[-1][1]
         self._extension = self._extension or "onvif-replay" in request.header("require")
+        for each in self._streams.values():
+            each.begin(sections[0][0], faults)
         info = ",".join(
             f"url={request.url.rstrip('/')}/{each.token};seq={each.sequence};rtptime={each.timestamp(sections[0][0])}"
             for each in self._streams.values()
         )
-        headers = {"Range": _clock_range(sections[0][0], sections[-1][1]), "RTP-Info": info, "Scale": "1.0"}
+        begins, ends = (faults.shown(count) for count in (sections[0][0], sections[-1][1]))
+        headers = {"Range": _clock_range(begins, ends), "RTP-Info": info, "Scale": "1.0"}
         if request.header("rate-control"):
             headers["Rate-Control"] = "yes" if paced else "no"
 
         def begin() -> None:
             self._playing = asyncio.create_task(
                 replay(
-                    self._writer,
+                    Line(self._writer, faults, mishap),
+                    self._recorder,
+                    request.url,
                     list(self._streams.values()),
                     sections,
                     recording.timeline,
-                    extension=self._extension and not live,
+                    extension=self._extension and not live and not faults.no_extension,
                     paced=paced,
                     first=first,
                     cseq=request.cseq,
@@ -294,6 +306,10 @@ class Connection:
             return timeline.sections(self._position.count, self._end or timeline.latest())
         begins = timeline.earliest() if start is None else start
         ends = timeline.latest() if end is None else end
+        faults = self._recorder.faults
+        begins, ends = faults.filmed(begins, ends)
+        if faults.ending == "past_end":
+            ends = min(ends + _PAST_END, timeline.latest())
         return timeline.replayed(begins, ends) if begins < ends else []
 
     async def _stop(self) -> None:

@@ -20,7 +20,7 @@ def describe(camera: SimulatedCamera, tracks: Mapping[str, Loop], now: datetime)
     for token, loop in tracks.items():
         lines += [
             f"m={loop.kind} 0 RTP/AVP {loop.payload_type}",
-            f"a=rtpmap:{loop.payload_type} {loop.codec}/{loop.clock_rate}",
+            f"a=rtpmap:{loop.payload_type} {loop.codec}/{loop.clock_rate}{'/1' if loop.kind == 'audio' else ''}",
         ]
         if loop.format_line:
             lines += [f"a=fmtp:{loop.payload_type} {loop.format_line}"]

@@ -15,6 +15,8 @@ from typing import Self
 from device.recorders.base import Span
 from device.simulator import http, rtsp
 from device.simulator.cameras import CAMERAS, SimulatedCamera
+from device.simulator.certificate import certificate, server_context
+from device.simulator.faults import Faults
 from device.simulator.recorder import VIDEO_TRACK, SimulatedRecorder
 from device.simulator.timeline import Frame, Section, bounds, instant
 
@@ -33,7 +35,9 @@ class Simulator:
 
     Use it as a context manager, or call `start` and `stop`. After `stop` the recorder is unreachable; `start` brings
     it back at the same ports. Without a `username` it asks for none. `clock` is true time (for tests); the recorder's
-    own clock is `clock_offset` ahead of it, and all its times, in SOAP, RTSP and RTP, are its own.
+    own clock is `clock_offset` ahead of it, and all its times, in SOAP, RTSP and RTP, are its own. `secure` gives the
+    replay service TLS (RTSPS) with the self-signed `certificate` (PEM). `faults` are what it does wrong; they may be
+    replaced at any time, also at `control_url`.
 
     Raises:
         MediaError: the footage is not in `folder` yet and cannot be made.
@@ -52,6 +56,8 @@ class Simulator:
         clock: Callable[[], datetime] = _true_time,
         max_playbacks: int = 1,
         session_timeout: timedelta = timedelta(seconds=60),
+        faults: Faults | None = None,
+        secure: bool = False,
     ) -> None:
         self.port = port
         self.rtsp_port = rtsp_port
@@ -64,7 +70,10 @@ class Simulator:
             password=password,
             max_playbacks=max_playbacks,
             session_timeout=session_timeout,
+            faults=faults or Faults(),
         )
+        self.certificate, self._key = certificate() if secure else (b"", b"")
+        self.recorder.secure = secure
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing: asyncio.Event | None = None
@@ -74,6 +83,19 @@ class Simulator:
     def url(self) -> str:
         """The address of the device service, where every ONVIF client begins."""
         return f"http://{HOST}:{self.port}/onvif/device_service"
+
+    @property
+    def control_url(self) -> str:
+        """Where the faults are shown (GET) and replaced (PUT), as JSON."""
+        return f"http://{HOST}:{self.port}/control/faults"
+
+    @property
+    def faults(self) -> Faults:
+        return self.recorder.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self.recorder.suffer(faults)
 
     @property
     def calls(self) -> Counter[str]:
@@ -99,7 +121,7 @@ class Simulator:
         return [Span(instant(start), instant(end)) for start, end in found]
 
     def replay_uri(self, camera: str) -> str:
-        return f"rtsp://{HOST}:{self.rtsp_port}/replay/{camera}"
+        return self.recorder.replay_address(HOST, camera)
 
     def __enter__(self) -> Self:
         self.start()
@@ -136,13 +158,16 @@ class Simulator:
             self._thread.join()
             self._thread = None
 
-    def serve_forever(self) -> None:
-        """Serve until the process is told to end (SIGINT, SIGTERM); for the main thread only."""
+    def serve_forever(self, announce: Callable[["Simulator"], None] = lambda _: None) -> None:
+        """Serve until the process is told to end (SIGINT, SIGTERM); for the main thread only. `announce` is called when
+        that can be told.
+        """
         ended = threading.Event()
         before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             if not self._thread:
                 self.start()
+            announce(self)
             ended.wait()
         finally:
             self.stop()
@@ -159,9 +184,10 @@ class Simulator:
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
         soap_server = await asyncio.start_server(self._accept(self._speak_soap), HOST, self.port, limit=_HEADER_LIMIT)
+        context = server_context(self.certificate, self._key) if self.certificate else None
         async with soap_server:
             rtsp_server = await asyncio.start_server(
-                self._accept(self._speak_rtsp), HOST, self.rtsp_port, limit=_HEADER_LIMIT
+                self._accept(self._speak_rtsp), HOST, self.rtsp_port, limit=_HEADER_LIMIT, ssl=context
             )
             async with rtsp_server:
                 self.port = soap_server.sockets[0].getsockname()[1]

@@ -3,9 +3,10 @@
 The operations themselves are in `device_answers.py`, `recording_answers.py` and `search.py`.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from lxml import etree
 
@@ -80,6 +81,7 @@ class Call:
 Operation = Callable[[Call], etree._Element]
 OPERATIONS: dict[str, Operation] = {}
 _OPEN: set[str] = set()
+_MIDNIGHT = re.compile(rb"(\d{4}-\d\d-\d\d)T00:00:00Z")
 
 
 def operation(name: str, *, before_login: bool = False) -> Callable[[Operation], Operation]:
@@ -122,11 +124,19 @@ def answer(recorder: SimulatedRecorder, body: bytes, host: str, authorization: s
         recorder.calls[name] += 1
         if name not in _OPEN:
             _authenticate(recorder, header, authorization)
+        if {name, "*"} & set(recorder.faults.soap_faults):
+            raise SoapFaultError("the recorder is out of order", "ter:Action", status=500, sender=False)
         if name not in OPERATIONS:
             raise SoapFaultError(f"{name} is not supported", "ter:ActionNotSupported", status=500, sender=False)
-        return 200, _envelope(OPERATIONS[name](Call(recorder, host, request))), False
+        content = _envelope(OPERATIONS[name](Call(recorder, host, request)))
+        return 200, _MIDNIGHT.sub(_as_24, content) if recorder.faults.midnight_24 else content, False
     except SoapFaultError as fault:
         return fault.status, _envelope(_fault(fault)), fault.status == 401
+
+
+def _as_24(found: re.Match[bytes]) -> bytes:
+    day = date.fromisoformat(found[1].decode()) - timedelta(days=1)
+    return f"{day}T24:00:00Z".encode()
 
 
 def _read(body: bytes) -> tuple[etree._Element | None, etree._Element]:
@@ -151,6 +161,8 @@ def _name(request: etree._Element) -> str:
 def _authenticate(recorder: SimulatedRecorder, header: etree._Element | None, authorization: str) -> None:
     """A right UsernameToken or a right digest; with neither the client is challenged."""
     gatekeeper = recorder.gatekeeper
+    if recorder.faults.login_loop:
+        raise SoapFaultError("Sender not authorized", "ter:NotAuthorized", status=401)
     if gatekeeper.open or (authorization and gatekeeper.accepts_digest(authorization, "POST")):
         return
     token = None if header is None else header.find("wsse:Security/wsse:UsernameToken", NAMESPACES)

@@ -301,8 +301,7 @@ def test_on_the_command_line_it_serves_until_it_is_told_to_end(recorder_media: P
     program = (
         "import sys; from pathlib import Path; from device.simulator import CAMERAS, Simulator\n"
         "with Simulator(Path(sys.argv[1]), cameras=CAMERAS[:1]) as simulator:\n"
-        "    print(simulator.url, flush=True)\n"
-        "    simulator.serve_forever()\n"
+        "    simulator.serve_forever(lambda it: print(it.url, flush=True))\n"
         "print('ended')"
     )
     command = [sys.executable, "-W", "error", "-c", program, str(recorder_media)]

@@ -9,7 +9,8 @@ import pytest
 from device.recorders.base import Span
 from device.simulator import AUDIO_TRACK, CAMERAS, LOCAL_TIME, MediaError, Simulator, prepare_media
 from device.simulator.media import find_ffmpeg
-from device.simulator.packets import access_units, load_video, nal_type
+from device.simulator.loops import load_video
+from device.simulator.packets import access_units, nal_type
 from device.simulator.timeline import Timeline, instant, microseconds, ntp
 
 NOW = datetime(2026, 2, 20, 7, 30, 0, 123456, tzinfo=UTC)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from premises import Premises, RecorderProcess
+from visitors import Browser, Door, Program
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +35,28 @@ def copied(tmp_path: Path, recorder: RecorderProcess) -> Iterator[Callable[[Prem
     yield copy
     for each in made:
         each.stop()
+
+
+@pytest.fixture(scope="session")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, founded: Premises, recorder: RecorderProcess
+) -> Iterator[Premises]:
+    """A running installation that tests share: each makes requests of its own and breaks nothing that others need."""
+    premises = founded.copy(tmp_path_factory.mktemp("service") / "data")
+    premises.start_web()
+    premises.start_worker()
+    yield premises
+    premises.stop()
+
+
+@pytest.fixture(scope="session")
+def browser(service: Premises) -> Iterator[Browser]:
+    found = Browser(service)
+    yield found
+    found.close()
+
+
+@pytest.fixture(params=["page", "api"])
+def door(request: pytest.FixtureRequest, service: Premises, browser: Browser) -> Door:
+    """The same request through the pages and through the API."""
+    return browser if request.param == "page" else Program(service)

@@ -269,6 +269,20 @@ class Premises:
         with self._database.reading() as session:
             yield session
 
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """For what only time or another place can do: a training record runs out, a recorder moves."""
+        with self.reading():
+            assert self._database is not None
+            with self._database.transaction() as session:
+                yield session
+
+    def token(self, username: str) -> str:
+        with self.writing() as session:
+            user = identity.find(session, username)
+            assert user is not None
+            return identity.issue_token(session, user, expires_at=clock.now() + timedelta(hours=3))
+
     def jobs(self, instance: str) -> list[Job]:
         with self.reading() as session:
             return list(session.scalars(select(Job).where(Job.instance_id == UUID(instance)).order_by(Job.created_at)))

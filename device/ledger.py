@@ -1,9 +1,11 @@
 """The cases' part of the ledger: their chains are sealed too, and every seal is copied into the backup store."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
 
+import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,7 +13,7 @@ from device.access import case_events, verify_case_chain
 from device.models import Case
 from device.storage import hash_bytes, open_stores
 from engine import seals
-from engine.history import Finding
+from engine.history import Finding, stored_instant
 from engine.models import Seal
 from engine.settings import Settings
 
@@ -54,3 +56,13 @@ def verify_custody(session: Session, instance_id: UUID, ledger: seals.Ledger) ->
     found = {event.seq: event.digest for event in case_events(session, case)} if case else {}
     findings, sealed = ledger.compare("custody", instance_id, found)
     return (verify_case_chain(session, case) if case else []) + findings, len(found), sealed
+
+
+def custody_jsonl(session: Session, instance_ids: Iterable[UUID]) -> Iterator[bytes]:
+    """The logs of the cases of these instances, an object a line, every text exactly as it was hashed."""
+    query = select(Case).where(Case.instance_id.in_(list(instance_ids))).order_by(Case.number)
+    for case in session.scalars(query).all():
+        for event in case_events(session, case):
+            texts = {name: getattr(event, name) for name in ("kind", "actor", "item", "origin", "details", "digest")}
+            line = {"instance": str(case.instance_id), "seq": event.seq, "at": stored_instant(event.at), **texts}
+            yield orjson.dumps(line) + b"\n"

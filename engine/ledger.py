@@ -258,17 +258,22 @@ def read(content: bytes) -> list[Entry]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """An exported history held against a ledger. `sealed` is the last event that the ledger vouches for."""
+    """An exported history held against a ledger. `sealed` is the last event that the ledger vouches for; `known` the
+    last that it knows of.
+    """
 
     kind: str
     stream: UUID
     findings: list[Finding]
     events: int
     sealed: int
+    known: int
 
 
-def compare(lines: Sequence[Mapping[str, Any]], entries: Iterable[Entry]) -> Comparison:
+def compare(lines: Sequence[Mapping[str, Any]], entries: Iterable[Entry], *, beginning: bool = False) -> Comparison:
     """Check the chain of an exported history (one instance, one kind) and compare it with every sealed head of it.
+
+    With `beginning` the history may go on in the ledger, as that in a bag does; otherwise what is missing is found.
 
     Raises:
         LedgerError: `lines` is empty, not an exported history, or of several instances.
@@ -284,8 +289,11 @@ def compare(lines: Sequence[Mapping[str, Any]], entries: Iterable[Entry]) -> Com
         raise LedgerError(N_("This is no exported history with its instance.")) from error
     heads = ((number, Head.parse(text)) for number, entry in enumerate(entries, 1) for text in entry.heads)
     ours = [(number, head) for number, head in heads if (head.kind, head.stream) == (kind, stream)]
+    known = max((head.seq for _number, head in ours), default=0)
+    if beginning:
+        ours = [(number, head) for number, head in ours if head.seq <= max(digests)]
     more, sealed = contradictions(digests, ours)
-    return Comparison(kind, stream, findings + more, len(lines), sealed)
+    return Comparison(kind, stream, findings + more, len(lines), sealed, known)
 
 
 def contradictions(digests: Mapping[int, str], sealed: Iterable[tuple[int, Head]]) -> tuple[list[Finding], int]:

@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import select
 
 from device.evidence import verify_bag
-from device.ledger import store_problems, verify_custody
+from device.ledger import custody_jsonl, store_problems, verify_custody
 from engine import exports, instances, ledger, replay, seals
 from engine.db import Database
 from engine.models import Instance
@@ -99,25 +99,28 @@ def _verify_ledger(path: Path, history_file: Path | None, keys: tuple[Path, ...]
         click.echo(f"{path}: the last seal is of {last.at}")
     if history_file is None:
         return status
-    found = ledger.compare(_history_lines(history_file), entries)
+    lines, in_bag = _history_lines(history_file)
+    found = ledger.compare(lines, entries, beginning=in_bag)
     findings: list[Any] = list(found.findings)
-    if not findings and not found.sealed:
+    if not found.known:
         findings.append("this ledger does not hold it")
+    elif not findings and found.known > found.events:
+        click.echo(f"{history_file}: the ledger knows of {found.known} events; export them to compare them")
     extent = f"{found.kind} of {found.stream}, {found.events} events, {_extent(found.events, found.sealed)}"
     return status | _report(str(history_file), f"ok, {extent}", findings, bad=f"NOT OK, {extent}")
 
 
-def _history_lines(path: Path) -> list[dict[str, Any]]:
-    """An exported history, or the one in a bag, whose instance stands in the file beside it."""
+def _history_lines(path: Path) -> tuple[list[dict[str, Any]], bool]:
+    """An exported history; or, and then True, the one in a bag, whose instance stands in the file beside it."""
     try:
         lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
         beside = path.with_name("heads.json")
-        if lines and "instance" not in lines[0] and beside.is_file():
-            instance = orjson.loads(beside.read_bytes())["instance"]
-            lines = [{**line, "instance": instance} for line in lines]
+        if not lines or "instance" in lines[0] or not beside.is_file():
+            return lines, False
+        instance = orjson.loads(beside.read_bytes())["instance"]
+        return [{**line, "instance": instance} for line in lines], True
     except (ValueError, TypeError, LookupError) as error:
         raise ledger.LedgerError("%(path)s is no exported history.", path=str(path)) from error
-    return lines
 
 
 # ---- replay and history ---------------------------------------------------------------------------------------------
@@ -138,14 +141,18 @@ def replay_command(instance: UUID) -> None:
 @click.argument("instances", nargs=-1, type=click.UUID, metavar="[INSTANCE]...")
 @click.option("--all", "everything", is_flag=True, help="Every instance.")
 @click.option("--format", "kind", type=click.Choice(list(exports.FORMATS)), default="jsonl", show_default=True)
+@click.option("--custody", is_flag=True, help="The log of the case instead (jsonl).")
 @click.option("--out", type=click.File("wb"), default="-", help="Write to this file instead of the terminal.")
-def history(instances: tuple[UUID, ...], everything: bool, kind: str, out: BinaryIO) -> None:
+def history(instances: tuple[UUID, ...], everything: bool, kind: str, custody: bool, out: BinaryIO) -> None:
     """Export the history: jsonl as it was hashed; csv, xes (IEEE 1849) and ocel (OCEL 2.0) for process mining."""
     if bool(instances) == everything:
         raise click.UsageError("name one INSTANCE or more, or --all")
+    if custody and kind != "jsonl":
+        raise click.UsageError("the log of a case is exported as jsonl only")
+    export_as = custody_jsonl if custody else exports.FORMATS[kind]
     with opened() as (database, _), database.reading() as session:
         wanted = list(instances) or session.scalars(select(Instance.id).order_by(Instance.started_at)).all()
-        for part in exports.FORMATS[kind](session, wanted):
+        for part in export_as(session, wanted):
             out.write(part)
 
 

@@ -1,0 +1,127 @@
+"""The operations desk: incidents are resolved by a person, with a reason, and never by the applicant."""
+
+import re
+from uuid import UUID
+
+import pytest
+from procedure import APPROVED, House
+
+from engine import history, jobs
+from engine.models import Job
+
+
+class RefusedError(Exception):
+    """The recorder says no; trying again is pointless."""
+
+    permanent = True
+
+
+@pytest.fixture
+def stopped(evening: House) -> tuple[House, UUID, Job]:
+    """A request whose pre-flight check ended in an incident."""
+    instance = evening.request("garage", to="vote_committee")
+    for member in ("member1", "member2"):
+        evening.submit(instance, "vote_committee", {"decision": "approve"}, by=member)
+    claimed = jobs.claim(evening.database, owner="tests", site="main")
+    assert claimed is not None
+    assert jobs.fail(evening.database, claimed, RefusedError("1号录像机: 401 Unauthorized")) == "incident"
+    with evening.database.reading() as session:
+        return evening, instance, jobs.get(session, claimed.id)
+
+
+def kinds(house: House, instance: UUID) -> list[str]:
+    with house.database.reading() as session:
+        return [event.kind for event in history.events(session, instance)]
+
+
+def state(house: House, job: Job) -> str:
+    with house.database.reading() as session:
+        return jobs.get(session, job.id).state
+
+
+def test_an_incident_is_shown_with_its_error_its_case_and_what_can_be_done(stopped, arrive) -> None:
+    house, instance, job = stopped
+    page = arrive(house, "operator").get("/operations/").text
+    assert "1号录像机: 401 Unauthorized" in page
+    assert house.case(instance).number in page
+    assert "Pre-flight check" in page
+    assert f'action="/operations/jobs/{job.id}/retry"' in page
+    assert "1号录像机" in page
+    assert re.search(r"[\d.]+ [MG]B free", page)
+
+
+def test_an_incident_that_is_tried_again_goes_on(stopped, arrive) -> None:
+    house, instance, job = stopped
+    operator = arrive(house, "operator")
+    assert operator.post(f"/operations/jobs/{job.id}/retry").status_code == 302
+    assert state(house, job) == "ready"
+    assert kinds(house, instance)[-2:] == ["incident", "retry_job"]
+    assert "Waiting for its turn" in operator.get("/operations/").text
+    house.lead(instance, to="confirm_readiness")
+    assert state(house, job) == "done"
+
+
+def test_parameters_are_corrected_and_checked(stopped, arrive) -> None:
+    house, _instance, job = stopped
+    operator, address = arrive(house, "operator"), f"/operations/jobs/{job.id}/retry"
+    for wrong in ("{", "[]", '{"cameras": "gate"}', '{"unknown": 1}'):
+        assert operator.post(address, {"params": wrong}).status_code == 422, wrong
+        assert state(house, job) == "incident"
+    right = '{"cameras": ["gate"], "start_at": "2026-02-01T00:00:00Z", "end_at": "2026-02-01T00:01:00Z"}'
+    assert operator.post(address, {"params": right}).status_code == 302
+    with house.database.reading() as session:
+        assert jobs.get(session, job.id).params["cameras"] == ["gate"]
+
+
+def test_giving_up_needs_a_reason_and_a_diagram_that_catches_it(stopped, arrive) -> None:
+    house, instance, job = stopped
+    operator, address = arrive(house, "operator"), f"/operations/jobs/{job.id}/cancel"
+    assert operator.post(address, {"reason": " "}).status_code == 422
+    answer = operator.post(address, {"reason": "the recorder was stolen"})
+    assert answer.status_code == 409  # the pre-flight check has no error path: nothing is changed
+    assert state(house, job) == "incident"
+    assert kinds(house, instance)[-1] == "incident"
+
+
+def test_a_job_with_an_error_path_is_given_up_along_it(evening: House, arrive) -> None:
+    instance = evening.request("garage", to="review_request")
+    evening.submit(instance, "review_request", APPROVED["review_request"][1], by="reviewer")
+    claimed = jobs.claim(evening.database, owner="tests", site="main")
+    assert claimed is not None
+    jobs.fail(evening.database, claimed, RefusedError("no"))
+    operator = arrive(evening, "operator")
+    assert operator.post(f"/operations/jobs/{claimed.id}/cancel", {"reason": "stolen"}).status_code == 302
+    assert "handle_recorder_fault" in [task.element for task in evening.waiting(instance)]
+    assert "No incidents" in operator.get("/operations/").text
+
+
+def test_a_second_click_on_retry_is_told_that_it_runs(stopped, arrive) -> None:
+    house, _instance, job = stopped
+    operator = arrive(house, "operator")
+    operator.post(f"/operations/jobs/{job.id}/retry")
+    again = operator.post(f"/operations/jobs/{job.id}/retry")
+    assert again.status_code == 409
+    assert "no incident any more" in again.text
+
+
+def test_nobody_resolves_the_incident_of_their_own_request(evening: House, arrive) -> None:
+    instance = evening.request("garage", by="admin", to="vote_committee")
+    for member in ("member1", "member2"):
+        evening.submit(instance, "vote_committee", {"decision": "approve"}, by=member)
+    claimed = jobs.claim(evening.database, owner="tests", site="main")
+    assert claimed is not None
+    jobs.fail(evening.database, claimed, RefusedError("no"))
+    answer = arrive(evening, "admin").post(f"/operations/jobs/{claimed.id}/retry")
+    assert answer.status_code == 403
+    assert arrive(evening, "operator").post(f"/operations/jobs/{claimed.id}/retry").status_code == 302
+
+
+def test_an_auditor_looks_on_and_changes_nothing(stopped, arrive) -> None:
+    house, _instance, job = stopped
+    auditor = arrive(house, "auditor")
+    page = auditor.get("/operations/")
+    assert page.status_code == 200
+    assert "/retry" not in page.text
+    assert auditor.post(f"/operations/jobs/{job.id}/retry").status_code == 403
+    for username in ("applicant", "archivist", "owner"):
+        assert arrive(house, username).get("/operations/").status_code == 403

@@ -31,6 +31,11 @@ class Permission:
     grant_id: int | None
 
     @property
+    def stills(self) -> bool:
+        """Whether single pictures may be saved."""
+        return self.mode in {"still", "copy"}
+
+    @property
     def download(self) -> bool:
         """Only the mode copy delivers a file; view gives no download, still only chosen frames."""
         return self.mode == "copy"

@@ -33,14 +33,17 @@ def visible_case(session: Session, case_id: int, user: User) -> tuple[Case, Inst
 
 
 def may_see_case(session: Session, case: Case, instance: Instance, user: User) -> bool:
-    """Part in the process, an office, a grant (also one that has ended), or the care of the archive it lies in."""
+    """Part in the process, an office, a grant (also one that has ended), or the care of the archive and of accesses."""
     if may_see(session, instance, user):
         return True
     granted = select(Grant.id).where(Grant.case_id == case.id, Grant.username == user.username)
     if session.scalar(granted.limit(1)) is not None:
         return True
+    if "archivist" not in user.groups:
+        return False
+    anybody = select(Grant.id).where(Grant.case_id == case.id).limit(1)
     shelved = select(ArchiveEntry.id).where(ArchiveEntry.case_id == case.id)
-    return "archivist" in user.groups and session.scalar(shelved) is not None
+    return session.scalar(anybody) is not None or session.scalar(shelved) is not None
 
 
 def oversees(user: User, case: Case) -> bool:

@@ -22,6 +22,7 @@ WORDS = {
     "lapsed": N_("granted no access: its end had passed"),
     "revoked": N_("ended an access"),
     "viewed": N_("viewed"),
+    "captured": N_("saved a picture"),
     "downloaded": N_("downloaded"),
     "discarded": N_("discarded a working copy"),
     "printed": N_("printed a form"),

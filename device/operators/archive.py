@@ -28,7 +28,7 @@ _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 _ATTEMPTS = 100
 
 
-@operator("archive/bag", zh="封存归档", en="Seal into the archive", errors=(STORE_FAILED, DISK_FULL))
+@operator("archive/bag", zh="归档封包", en="Seal into the archive", errors=(STORE_FAILED, DISK_FULL))
 def bag(context: JobContext) -> dict[str, Any]:
     """Build the case's bag in the scratch folder, validate it, put it on both stores, and validate it there.
 

@@ -15,7 +15,7 @@ from device.storage import write_file
 from engine.operators import JobContext, operator
 
 
-@operator("footage/check", zh="完整性检查", en="Check the footage", errors=(DISK_FULL, STORE_FAILED))
+@operator("footage/check", zh="检查完整性", en="Check the footage", errors=(DISK_FULL, STORE_FAILED))
 def check(context: JobContext, *, item: int) -> dict[str, Any]:
     """Lost packets, gaps, packets of the file, a full decode, black and frozen pictures: a verdict with findings."""
     case = case_of(context)
@@ -38,7 +38,7 @@ def check(context: JobContext, *, item: int) -> dict[str, Any]:
     return {"verdict": known["verdict"], "findings": known["findings"]}
 
 
-@operator("footage/viewing_copy", zh="制作查看件", en="Make a viewing copy", errors=(DISK_FULL, STORE_FAILED))
+@operator("footage/viewing_copy", zh="制作观看件", en="Make a viewing copy", errors=(DISK_FULL, STORE_FAILED))
 def viewing_copy(context: JobContext, *, item: int) -> dict[str, Any]:
     """An MP4 that every browser plays, beside the untouched master; H.265 is transcoded."""
     case = case_of(context)

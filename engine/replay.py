@@ -185,19 +185,21 @@ def _verify_here(instance_id: UUID) -> tuple[UUID, Verification]:
 @contextmanager
 def _verifying(database_url: str, trusted: Collection[str] | None) -> Iterator[VerifyOne]:
     database = Database(database_url)
-    with database.reading() as session:
-        verifier = Verifier(session, Ledger(session, trusted))
+    try:
+        with database.reading() as session:
+            verifier = Verifier(session, Ledger(session, trusted))
 
-        def verify_one(instance_id: UUID) -> tuple[UUID, Verification]:
-            if not database.sqlite:  # where a step or a seal between two queries would look like a contradiction
-                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            try:
-                return instance_id, verifier.verify(instance_id)
-            finally:
-                session.rollback()
+            def verify_one(instance_id: UUID) -> tuple[UUID, Verification]:
+                if not database.sqlite:  # where a step or a seal between two queries would look like a contradiction
+                    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+                try:
+                    return instance_id, verifier.verify(instance_id)
+                finally:
+                    session.rollback()
 
-        yield verify_one
-    database.dispose()
+            yield verify_one
+    finally:
+        database.dispose()
 
 
 def events_of(session: Session, instance_id: UUID) -> list[dict[str, Any]]:

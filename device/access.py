@@ -137,8 +137,8 @@ def record(
     """Append an event to the case's chain, in the caller's transaction.
 
     `kind` is a past participle: opened, acquired, reported, checked, derived, copied, granted, lapsed, revoked, viewed,
-    downloaded, discarded, printed, archived, closed. `item` names the evidence item, `origin` the network address that
-    it was done from.
+    captured, downloaded, discarded, printed, archived, closed. `item` names the evidence item, `origin` the network
+    address that it was done from.
     """
     session.flush()
     session.refresh(case, with_for_update=True)  # two events at once must not get the same place in the chain

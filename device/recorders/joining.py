@@ -56,6 +56,7 @@ class _Part:
     at: datetime
     first: float
     last: float
+    joined: Path
     inpoint: float | None = None
     outpoint: float | None = None
     taken: list[Packet] = field(default_factory=list)
@@ -133,7 +134,8 @@ class Joining:
         parts: list[_Part] = []
         for piece, copy, digest in kept:
             try:
-                contents = media.probe(copy)
+                joined = _indexed(copy)
+                contents = media.probe(joined)
             except media.MediaError:
                 self.warnings.append(f"{piece.label} cannot be read and was left out")
                 continue
@@ -142,7 +144,7 @@ class Joining:
                 self.warnings.append(f"{piece.label} holds no footage and was left out")
                 continue
             first, last = min(p.pts for p in packets), max(p.pts + p.duration for p in packets)
-            part = _Part(piece, copy, digest, contents, piece.start, first, last)
+            part = _Part(piece, copy, digest, contents, piece.start, first, last, joined)
             before = parts[-1] if parts else None
             if before is not None:
                 end = before.at + before.length
@@ -199,7 +201,7 @@ class Joining:
         """Run ffmpeg's concat demuxer over the copies; `duration` makes container time follow the files' times."""
         lines = ["ffconcat version 1.0"]
         for part, following in zip(parts, [*parts[1:], None], strict=True):
-            lines.append(f"file {part.copy.name}")
+            lines.append(f"file {part.joined.name}")
             begin = part.inpoint if part.inpoint is not None else part.first
             if part.inpoint is not None:
                 lines.append(f"inpoint {part.inpoint:.6f}")
@@ -222,7 +224,8 @@ class Joining:
         try:
             return media.run(graph, seconds=self.span.duration.total_seconds(), progress=progress)
         finally:
-            listing.unlink()
+            for scrap in (listing, *native.glob("*.indexed.mkv")):
+                scrap.unlink(missing_ok=True)
 
     def _report(
         self, parts: list[_Part], draft: Path, target: Path, notes: list[str], started: datetime
@@ -306,6 +309,21 @@ class Joining:
                 f"The footage needs about {needed // 1_000_000} MB, and {max(0, free - RESERVE) // 1_000_000} MB "
                 f"are free in {folder}: make room, then try again."
             )
+
+
+def _indexed(copy: Path) -> Path:
+    """The file itself when ffmpeg can find any place in it exactly; else the same streams in Matroska, beside it.
+
+    Program and transport streams and bare streams have no index, and their times do not begin at zero.
+    """
+    with copy.open("rb") as file:
+        head = file.read(12)
+    if head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3":
+        return copy
+    target = copy.with_name(f"{copy.stem}.indexed.mkv")
+    graph = ffmpeg.output(media.source(copy), f"file:{target.absolute()}", format="matroska", map=0, c="copy")
+    media.run(graph.global_args("-y"))
+    return target
 
 
 def _main_packets(contents: Contents) -> list[Packet]:

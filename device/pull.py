@@ -6,68 +6,28 @@ All times here are microseconds since 1970 on the recorder's clock.
 """
 
 import asyncio
-import ssl
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Protocol
 
+from device.outcome import Outcome, Sink, Source
 from device.recorders.base import DeviceError, RecorderBusyError, RecorderRefusedError, RecorderUnreachableError
-from device.rtp import Depacketizer, Frame, TrackFormat, is_key
+from device.rtp import Depacketizer, Frame, is_key
 from device.rtsp import ReplaySession
-from device.rtsp_messages import Limits, Login
 from device.timeline import CONFIDENCE, SECOND, Jump, SessionClock, Stretches, TrackTimeline, explain
+
+__all__ = ["Outcome", "Pull", "Sink", "Source"]
 
 MAX_LEAD_BYTES = 32 * 1024 * 1024
 CLOSING_SECONDS = 1.0
 SILENT_SECONDS = 2.0
+UNCERTAIN = (
+    "",
+    "the recorder's packets carry no time of recording: times come from its sender reports, with medium confidence",
+    "the recorder's packets carry no time of recording: times are counted from the range's start, with low confidence",
+)
 DELIBERATE = frozenset({"bye", "terminal", "teardown", "past_end", "silence"})
-
-
-class Sink(Protocol):
-    """Takes the frames. `begin` comes once, before the first frame; `failed` is set when it cannot go on."""
-
-    failed: DeviceError | None
-
-    async def begin(
-        self, tracks: Sequence[TrackFormat], pause: Callable[[], None], resume: Callable[[], None]
-    ) -> None: ...
-
-    def write(self, track: int, frame: Frame, rtp_time: int) -> None: ...
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where to play from and how to sign in. `retries`: how often to try again without a new frame in between."""
-
-    url: str
-    login: Login = field(default_factory=Login)
-    limits: Limits = field(default_factory=Limits)
-    tls: ssl.SSLContext | None = None
-    retries: int = 4
-    patience: float = 0.25
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came. `jumps` are the stretches of the span without frames; `reached_end` tells whether the end was met."""
-
-    timelines: list[TrackTimeline]
-    end_reason: str
-    reached_end: bool
-    confidence: str
-    jumps: list[Jump]
-    reconnections: int
-    received: int
-    warnings: list[str]
-
-    @property
-    def main(self) -> TrackTimeline | None:
-        """The track that counts: the first video track, else the first; None when nothing came."""
-        video = [line for line in self.timelines if line.track.kind == "video"]
-        return next(iter(video or self.timelines), None)
 
 
 class Pull:
@@ -213,6 +173,10 @@ class Pull:
         for line in self.timelines:
             if line.steps_back:
                 self._warn(f"the recorder's clock stepped back {line.steps_back} time(s) in {line.track.name}")
+            if line.steps_forward:
+                self._warn(f"the recorder's clock stepped forward {line.steps_forward} time(s) in {line.track.name}")
+        if self._rank:
+            self._warn(UNCERTAIN[self._rank])
         if any(clock is not None and clock.implausible for clock in self._clocks):
             self._warn("the recorder's frame times lie far outside the span and were not used")
         malformed = sum(line.malformed for line in self._lines)
@@ -272,7 +236,8 @@ class Pull:
             self._lead, self._lead_bytes = [], 0
         self._clocks = [None] * len(session.tracks)
         self._lines = [
-            Depacketizer(track.payload_type, partial(self._frame, index)) for index, track in enumerate(session.tracks)
+            Depacketizer(track.payload_type, partial(self._frame, index), sound=track.kind == "audio")
+            for index, track in enumerate(session.tracks)
         ]
 
     async def _watch(self, session: ReplaySession) -> str:
@@ -347,9 +312,9 @@ class Pull:
             rtp_time = session.rtp_times.get(line.track.control) if session is not None else None
             answered = session.range_start if session is not None else None
             clock = self._clocks[index] = SessionClock(line.track, self._asked, answered, rtp_time)
-        at, rank = clock.place(frame, self._lines[index].sender_report)
+        at, rank = clock.place(frame, self._lines[index].report_of(frame))
         self._rank = max(self._rank, rank)
-        if line.is_duplicate(at, rank):
+        if line.is_duplicate(frame, at, rank):
             return
         if at >= self.end:
             self._hold_back(index, frame, at)

@@ -6,6 +6,7 @@ arrives here is hostile until proven otherwise: every length is checked, and not
 """
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ _EXTENSION = struct.Struct(">HH")
 _ONVIF = struct.Struct(">IIB")
 _SENDER_REPORT = struct.Struct(">III")
 _UNIX_EPOCH = 2208988800
+_SOURCES = 16
 
 
 def microseconds(seconds: int, fraction: int) -> int:
@@ -46,12 +48,13 @@ class Frame:
     packets that went missing just before or inside it.
     """
 
-    __slots__ = ("at", "flags", "lost", "packets", "rtp_time", "size", "ticks")
+    __slots__ = ("at", "flags", "lost", "packets", "rtp_time", "size", "ssrc", "ticks")
 
-    def __init__(self, rtp_time: int, ticks: int) -> None:
+    def __init__(self, rtp_time: int, ticks: int, ssrc: int = 0) -> None:
         self.packets: list[tuple[int, int, bytes]] = []
         self.rtp_time = rtp_time
         self.ticks = ticks
+        self.ssrc = ssrc
         self.at: int | None = None
         self.flags = 0
         self.lost = 0
@@ -62,23 +65,34 @@ class Frame:
         """The last packet carries the marker bit, so the frame is most likely whole."""
         return bool(self.packets) and self.packets[-1][0] & 0x80 != 0
 
+    @property
+    def content(self) -> int:
+        """Tells two frames of the same time apart; the same frame sent again has the same.
+
+        Only the last packet counts: recorders put parameter sets before the first frame of each playback.
+        """
+        return zlib.crc32(self.packets[-1][2]) if self.packets else 0
+
 
 class Depacketizer:
     """Collects one track's packets of one connection into frames; each whole frame goes to `on_frame`.
 
     A frame counts as whole when the next one begins, or when its marked last packet is terminal (T): some recorders
-    set the marker on every slice, so the marker alone proves nothing.
+    set the marker on every slice, so the marker alone proves nothing. Of `sound` each packet is whole frames.
     """
 
-    def __init__(self, payload_type: int, on_frame: Callable[[Frame], None]) -> None:
+    def __init__(self, payload_type: int, on_frame: Callable[[Frame], None], *, sound: bool = False) -> None:
         self.payload_type = payload_type
+        self.sound = sound
         self.on_frame = on_frame
         self.current: Frame | None = None
         self.packets = 0
         self.malformed = 0
         self.terminal = False
         self.bye = False
-        self.sender_report: tuple[int, int] | None = None
+        self._reports: dict[int, tuple[int, int]] = {}
+        self._former: dict[int, None] = {}
+        self._behind: Frame | None = None
         self._sequence: int | None = None
         self._ssrc: int | None = None
         self._ticks = 0
@@ -116,18 +130,23 @@ class Depacketizer:
                 return
             end -= padding
         self.packets += 1
-        lost = self._follow(sequence, ssrc)
+        if ssrc != self._ssrc:
+            self._other_source(ssrc)
+        lost = self._follow(sequence)
         if lost < 0:
-            self._late(second, sequence, rtp_time, data[body:end])
+            self._late(second, sequence, rtp_time, data[body:end], at, flags)
             return
         frame = self.current
         if frame is None or frame.rtp_time != rtp_time:
-            if frame is not None:
+            if lost and frame is not None and frame.packets:
+                self._emit_behind()
+                self._behind = frame
+            else:
                 self.flush()
             if self._rtp_time is not None:
                 self._ticks += signed32(rtp_time - self._rtp_time)
             self._rtp_time = rtp_time
-            frame = self.current = Frame(rtp_time, self._ticks)
+            frame = self.current = Frame(rtp_time, self._ticks, ssrc)
         if lost:
             frame.lost += lost
         frame.flags |= flags
@@ -139,18 +158,30 @@ class Depacketizer:
                 frame.packets.append((second, sequence, data[body:end]))
             else:
                 frame.lost += 1
-        if flags & TERMINAL and second & 0x80:
+        if flags & TERMINAL:
+            self._finish(frame)
+
+    def _finish(self, frame: Frame) -> None:
+        """The terminal frame needs no successor, if it is whole."""
+        if frame.flags & TERMINAL and (frame.marked or self.sound) and not frame.lost:
             self.flush()
             self.terminal = True
 
+    def _emit_behind(self) -> None:
+        frame, self._behind = self._behind, None
+        if frame is not None:
+            self.on_frame(frame)
+
     def flush(self) -> None:
         """Hand out the frame at hand as whole."""
+        self._emit_behind()
         frame, self.current = self.current, None
         if frame is not None and frame.packets:
             self.on_frame(frame)
 
     def discard(self) -> Frame | None:
         """Take back the frame at hand, which may be cut off."""
+        self._emit_behind()
         frame, self.current = self.current, None
         return frame if frame is not None and frame.packets else None
 
@@ -162,18 +193,41 @@ class Depacketizer:
             if data[start] >> 6 != 2 or start + length > end:
                 self.malformed += 1
                 return
+            source = int.from_bytes(data[start + 4 : start + 8], "big") if length >= 8 else -1
             if kind == 203:
-                self.bye = True
+                self.bye = self.bye or source not in self._former
             elif kind == 200 and length >= 28:
                 seconds, fraction, rtp_time = _SENDER_REPORT.unpack_from(data, start + 8)
-                self.sender_report = (microseconds(seconds, fraction), rtp_time)
+                self._reports.pop(source, None)
+                self._reports[source] = (microseconds(seconds, fraction), rtp_time)
+                if len(self._reports) > _SOURCES:
+                    del self._reports[next(iter(self._reports))]
             start += length
 
-    def _follow(self, sequence: int, ssrc: int) -> int:
+    @property
+    def sender_report(self) -> tuple[int, int] | None:
+        """The newest pair of NTP and RTP time of any source."""
+        return next(reversed(self._reports.values()), None)
+
+    def report_of(self, frame: Frame) -> tuple[int, int] | None:
+        """The newest pair of the frame's own source; while there was only one source, whatever number it gives."""
+        return self._reports.get(frame.ssrc) if self._former else self.sender_report
+
+    def _other_source(self, ssrc: int) -> None:
+        """From now on another source speaks (RFC 3550 8): its counters have nothing to do with the former one's."""
+        if self._ssrc is not None:
+            self.flush()
+            self._former[self._ssrc] = None
+            if len(self._former) > _SOURCES:
+                del self._former[next(iter(self._former))]
+        self._former.pop(ssrc, None)
+        self._ssrc = ssrc
+        self._sequence = self._rtp_time = None
+
+    def _follow(self, sequence: int) -> int:
         """How many packets are missing before this one; -1 when it comes late or twice."""
         previous, self._sequence = self._sequence, sequence
-        if previous is None or ssrc != self._ssrc:
-            self._ssrc = ssrc
+        if previous is None:
             return 0
         missing = (sequence - previous - 1) & 0xFFFF
         if missing < 0x8000:
@@ -181,11 +235,20 @@ class Depacketizer:
         self._sequence = previous
         return -1
 
-    def _late(self, second: int, sequence: int, rtp_time: int, payload: bytes) -> None:
-        """Put a packet that was overtaken back into the frame at hand; drop one that is there already."""
-        frame = self.current
-        if frame is None or frame.rtp_time != rtp_time or not payload or not frame.lost:
+    def _late(self, second: int, sequence: int, rtp_time: int, payload: bytes, at: int | None, flags: int) -> None:
+        """Put a packet that was overtaken into its frame: the one at hand, or the one before; drop a repeated one."""
+        current = self.current
+        if current is None or not payload or not current.lost:
             return
+        frame, behind = current, self._behind
+        if rtp_time != current.rtp_time:
+            step = signed32(rtp_time - current.rtp_time)
+            if step > 0 or (behind is not None and signed32(rtp_time - behind.rtp_time) < 0):
+                return
+            if behind is None or behind.rtp_time != rtp_time:
+                self._emit_behind()
+                behind = self._behind = Frame(rtp_time, current.ticks + step, current.ssrc)
+            frame = behind
         place = len(frame.packets)
         while place and signed32((frame.packets[place - 1][1] - sequence) << 16) > 0:
             place -= 1
@@ -193,7 +256,10 @@ class Depacketizer:
             return
         frame.packets.insert(place, (second, sequence, payload))
         frame.size += len(payload)
-        frame.lost -= 1
+        frame.flags |= flags
+        frame.at = at if frame.at is None else frame.at
+        current.lost -= 1
+        self._finish(current)
 
 
 @dataclass(frozen=True)

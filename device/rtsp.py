@@ -88,6 +88,11 @@ class ReplaySession(asyncio.Protocol):
         try:
             async with asyncio.timeout(limits.connect):
                 await asyncio.get_running_loop().create_connection(lambda: session, host, port, ssl=context)
+        except ssl.SSLCertVerificationError as error:
+            raise RecorderRefusedError(
+                f"The certificate of the recorder at {host}:{port} is not trusted ({error.verify_message}): give its "
+                "own certificate, or that of its authority."
+            ) from error
         except (OSError, TimeoutError) as error:
             raise RecorderUnreachableError(
                 f"No connection to the recorder's replay service at {host}:{port}: {error or 'timed out'}."
@@ -275,7 +280,8 @@ class ReplaySession(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.ended.done():
             return
-        self._heard = time.monotonic()
+        if not self._playing:
+            self._heard = time.monotonic()
         self.bytes += len(data)
         try:
             self._parse(self._rest + data if self._rest else data)
@@ -283,7 +289,7 @@ class ReplaySession(asyncio.Protocol):
             self._fail(error)
 
     def _parse(self, data: bytes) -> None:
-        position, size = 0, len(data)
+        position, size, footage = 0, len(data), False
         while size - position >= 4:
             if data[position] == 0x24:
                 start = position + 4
@@ -291,6 +297,7 @@ class ReplaySession(asyncio.Protocol):
                 if end > size:
                     break
                 if self._playing:
+                    footage = footage or not data[position + 1] & 1
                     self.on_packet(data[position + 1], data, start, end)
                 else:
                     self._keep_early(data[position + 1], data[start:end])
@@ -304,6 +311,8 @@ class ReplaySession(asyncio.Protocol):
                 break
             position = end
         self._rest = data[position:]
+        if footage or self._rest[:1] == b"$":  # answers to our own keep-alive are no footage
+            self._heard = time.monotonic()
 
     def _keep_early(self, channel: int, packet: bytes) -> None:
         self._early.append((channel, packet))

@@ -81,7 +81,10 @@ class TrackTimeline:
         self._reconnected = False
         self._fresh = REPEATS
         self._flags = 0
-        self._recent: deque[int] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[int, int | None]] = deque(maxlen=RECENT)
+        self._seeking = False
+        self._ticks: int | None = None
+        self.steps_forward = 0
         self._steps: deque[int] = deque(maxlen=9)
         self._anchor: tuple[int, int] | None = None
         self._out = RTP_ORIGIN
@@ -101,15 +104,27 @@ class TrackTimeline:
         if self.last is not None:
             self._reconnected = True
             self._fresh = 0
-        self._anchor = None
+            self._seeking = self.steps_back > 0
+        self._anchor = self._ticks = None
 
-    def is_duplicate(self, at: int, rank: int) -> bool:
-        """This frame came before the connection broke."""
+    def is_duplicate(self, frame: Frame, at: int, rank: int) -> bool:
+        """This frame came before the connection broke.
+
+        Once the recorder's clock has been set back, the same time is there twice: then nothing counts until the last
+        frame has come again, so that no frame is taken twice.
+        """
         if self._fresh >= REPEATS or self.last is None:
             return False
+        if self._seeking:
+            then, content = self._recent[-1]
+            self._seeking = at != then or content not in (None, frame.content)
+            return True
         if rank:
             return at <= self.last + 5000
-        return at <= self.last and (at in self._recent or at < self._recent[0])
+        if at > self.last:
+            return False
+        known = [content for then, content in self._recent if then == at]
+        return None in known or frame.content in known if known else at < self._recent[0][0]
 
     def accept(self, frame: Frame, at: int) -> None:
         """Count a frame of the copy and note what is missing before it."""
@@ -120,6 +135,9 @@ class TrackTimeline:
             step = at - last
             if step > self.tolerance:
                 self.jumps += self._missing(frame, last + self.interval, at)
+                passed = self.tolerance if self._ticks is None else frame.ticks - self._ticks
+                if passed * SECOND < self.tolerance * self.track.clock and not self._flags & END_OF_SECTION:
+                    self.steps_forward += 1
             elif frame.lost:
                 self.jumps.append(Jump(last, max(at, last + 1), "packets_lost"))
             if step > 0:
@@ -127,11 +145,13 @@ class TrackTimeline:
                 self.last = at
             elif step < -SECOND:
                 self.steps_back += 1
+                self.last = at
         self.first = min(self.first or at, at)
         self._flags = frame.flags
         self._reconnected = False
         self._fresh += 1
-        self._recent.append(at)
+        self._recent.append((at, None if frame.lost else frame.content))
+        self._ticks = frame.ticks
         self.frames += 1
         self.packets += len(frame.packets)
         self.lost += frame.lost

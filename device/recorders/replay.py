@@ -257,12 +257,14 @@ class RtspRecorder:
         stall: float = 10.0,
         allow_basic: bool = False,
         keep_partial: bool = True,
+        tls: ssl.SSLContext | None = None,
         free: Callable[[Path], int] = free_space,
     ) -> None:
         self.url = url
         self._login = Login(username, password, allow_basic)
         self._limits = Limits(connect=timeout, response=timeout, stall=stall)
         self._keep_partial = keep_partial
+        self._tls = tls
         self._free = free
 
     def probe(self) -> Probe:
@@ -287,6 +289,7 @@ class RtspRecorder:
             self.url,
             self._login,
             self._limits,
+            self._tls,
             keep_partial=self._keep_partial,
             warnings=("the recorder's clock was not compared with true time",),
             free=self._free,

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Self, get_args
 
 Ending = Literal["sound", "bye", "late_bye", "terminal", "past_end", "announce", "teardown", "eof", "silence"]
-"""How a replay ends. `sound`: T bit, then BYE, as the standard has it. `bye`: BYE alone; `late_bye`: the same after a
-second and a half. `terminal`: the T bit alone, then silence. `past_end`: the end of the range is ignored. `announce`,
+"""How a replay ends. `sound`: T bit, then BYE, as the standard has it. `bye`: BYE alone; `late_bye`: the same after
+0.6 s. `terminal`: the T bit alone, then silence. `past_end`: the end of the range is ignored. `announce`,
 `teardown`: a request from the recorder. `eof`: the connection is closed. `silence`: nothing at all.
 """
 ENDINGS: tuple[str, ...] = get_args(Ending)

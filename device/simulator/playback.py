@@ -27,7 +27,7 @@ _BATCH = 64 * 1024
 _REPORT_EVERY = 5_000_000
 """Microseconds of footage between two sender reports."""
 _NEARLY_WRAPPED = 0xFFFF0000
-_LATE = 1.5
+_LATE = 0.6
 """Seconds of silence before a late BYE."""
 
 

@@ -26,7 +26,7 @@ import ffmpeg
 from device.recorders.base import DeviceError, DiskFullError, ProgressCallback
 
 MAX_COMPLAINTS = 200
-CONTAINERS = "matroska,webm,mov,mp4,avi,mpegts,mpeg,h264,hevc,wav"
+CONTAINERS = "matroska,webm,mov,mp4,avi,mpegts,mpeg,h264,hevc,wav,dhav"
 BROWSER_PIXELS = ("yuv420p", "yuvj420p")
 
 

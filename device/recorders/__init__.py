@@ -4,7 +4,7 @@ from typing import Any
 
 from device.recorders.base import DeviceError, Recorder
 
-DRIVERS = ("onvif", "rtsp", "folder", "hikvision")
+DRIVERS = ("onvif", "rtsp", "folder", "hikvision", "dahua")
 
 
 def open_recorder(driver: str, url: str, username: str = "", password: str = "", **options: Any) -> Recorder:
@@ -29,4 +29,8 @@ def open_recorder(driver: str, url: str, username: str = "", password: str = "",
         from device.recorders.hikvision import HikvisionRecorder
 
         return HikvisionRecorder(url, username, password, **options)
+    if driver == "dahua":
+        from device.recorders.dahua import DahuaRecorder
+
+        return DahuaRecorder(url, username, password, **options)
     raise DeviceError(f"There is no driver {driver!r} for recorders: use one of {', '.join(DRIVERS)}.")

@@ -196,7 +196,7 @@ def upload() -> Any:
 
 def _content(file: FileStorage) -> bytes:
     with closing(file):
-        return file.read()
+        return bytes(file.read())
 
 
 def file_name(posted: str) -> str:

@@ -101,7 +101,7 @@ def test_a_flipped_byte_turns_the_good_verdict_bad(chromium: Browser, house: Hou
             connection.commit()
         page.get_by_role("link", name="Verify").click()
         expect(page.get_by_role("alert")).to_contain_text("The history is not what was written")
-        page.get_by_role("alert").get_by_role("link", name="Event 3").click()
+        page.get_by_role("alert").get_by_role("link", name="Event 3").first.click()
         expect(page.locator("#event-3")).to_be_in_viewport()
         guest.data |= {"时间不准", "时间不对"}
         guest.examine("verdict")

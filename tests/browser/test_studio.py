@@ -41,21 +41,18 @@ def select(page: Page, element: str) -> None:
     page.locator("[data-modeler]").evaluate(
         """(root, id) => {
           const canvas = root.modeler.get('canvas'), element = root.modeler.get('elementRegistry').get(id);
-          canvas.zoom(0.8);
           canvas.scrollToElement(element, 160);
           root.modeler.get('selection').select(element);
         }""",
         element,
     )
-    expect(page.locator(".bio-properties-panel-header-type")).to_be_visible()
+    expect(page.locator("#bio-properties-panel-id")).to_have_value(element)
 
 
 def entry(page: Page, group: str, name: str) -> Locator:
-    """A field of the properties panel, its section opened."""
-    found = page.locator(f'[data-group-id="group-diaoqu-{group}"]')
-    if not found.locator(".bio-properties-panel-group-header.open").count():
-        found.locator(".bio-properties-panel-group-header").click()
-    return found.locator(f'[data-entry-id="{name}"]').locator("input, textarea, select, [contenteditable]").first
+    """A field of the properties panel; its section opens by itself."""
+    found = page.locator(f'[data-group-id="group-diaoqu-{group}"] [data-entry-id="{name}"]')
+    return found.locator("input, textarea, select").first
 
 
 def checked(page: Page, change) -> None:  # type: ignore[no-untyped-def]
@@ -130,7 +127,7 @@ def test_a_change_of_step_operator_condition_and_form_is_deployed_as_the_next_ve
             """root => {
               const modeling = root.modeler.get('modeling'), registry = root.modeler.get('elementRegistry');
               const flow = registry.get('review_request_to_decide_review'), shape = root.modeler.get('elementFactory')
-                .createShape({type: 'bpmn:ManualTask', id: 'call_back'});
+                .createShape({type: 'bpmn:ManualTask'});
               const middle = flow.waypoints[0];
               modeling.createShape(shape, {x: middle.x + 60, y: middle.y}, registry.get('participant_company'));
               modeling.reconnectEnd(flow, shape, {x: shape.x, y: shape.y + 40});
@@ -158,7 +155,8 @@ def test_a_change_of_step_operator_condition_and_form_is_deployed_as_the_next_ve
     assert element(root, "decide_review_to_verify_coverage").findtext(f"{BPMN}conditionExpression") == (
         "review.decision == 'approve'"
     )
-    assert element(root, "call_back").get("name") == "电话核实"
+    added = next(node for node in root.iter(f"{BPMN}manualTask") if node.get("name") == "电话核实")
+    assert element(root, "review_request_to_decide_review").get("targetRef") == added.get("id")
     assert root.get("targetNamespace") == "urn:diaoqu:footage-retrieval"  # what was not touched came back as it was
     assert element(root, "decide_votes").findtext(f".//{SPIFF}calledDecisionId") == "committee_votes"
     after = house.request("gate", to="review_request")

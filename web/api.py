@@ -13,6 +13,7 @@ from engine.models import Instance, Job, ProcessDefinition, Task
 from web import openapi, sources
 from web.auth import person, public
 from web.edge import reading, transaction
+from web.requests import PROCESS, WITHDRAW, withdrawal
 from web.visibility import may_see, visible_instance
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -252,8 +253,9 @@ def send_message() -> Response:
     found = visible_instance(reading(), identifier(str(target)), person())
     if found.started_by != person().username and "admin" not in person().groups:
         raise NotAllowedError(N_("Only the person who started the case may send it a message."))
+    name, payload = member(posted, "name", str), member(posted, "data", dict, {})
+    if (found.process_id, name) == (PROCESS, WITHDRAW):
+        payload = withdrawal(payload.get("reason"))
     with transaction() as session:
-        instances.send_message(
-            session, found.id, member(posted, "name", str), member(posted, "data", dict, {}), by=person().username
-        )
+        instances.send_message(session, found.id, name, payload, by=person().username)
     return json({"delivered": 1}, 202)

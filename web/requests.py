@@ -24,6 +24,7 @@ from web.tasks import keep_draft
 blueprint = Blueprint("requests", __name__)
 
 PROCESS = "footage_retrieval"
+WITHDRAW = "withdraw"
 OPEN = ("open", "claimed")
 
 
@@ -193,6 +194,13 @@ def _page(
 # ---- withdrawing ----------------------------------------------------------------------------------------------------
 
 
+def withdrawal(reason: Any) -> dict[str, str]:
+    """What the message WITHDRAW carries. Raises InvalidFormError: whoever withdraws says why."""
+    if not isinstance(reason, str) or not reason.strip() or len(reason) > 1000:
+        raise InvalidFormError({"reason": FieldError(N_("Please say why, in at most 1000 characters."), {})})
+    return {"reason": reason.strip()}
+
+
 @blueprint.route("/requests/<uuid:instance_id>/withdraw", methods=["GET", "POST"])
 def withdraw(instance_id: UUID) -> Any:
     """Ask for the reason, then tell the process, which decides whether it is still possible."""
@@ -206,11 +214,13 @@ def withdraw(instance_id: UUID) -> Any:
     reason = request.form.get("reason", "").strip()
     error = ""
     if request.method == "POST":
-        if not reason or len(reason) > 1000:
-            error = _("Please say why, in at most 1000 characters.")
+        try:
+            payload = withdrawal(reason)
+        except InvalidFormError as refused:
+            error = _(refused.fields["reason"].template)
         else:
             with transaction() as writing:
-                instances.send_message(writing, instance_id, "withdraw", {"reason": reason}, by=user.username)
+                instances.send_message(writing, instance_id, WITHDRAW, payload, by=user.username)
             flash(_("The request is withdrawn."), "success")
             return redirect(brief.case_address(case) or url_for("requests.index"))
     found = brief.of_data(reading(), instance, instance.data)

@@ -6,6 +6,7 @@ from device import evidence
 from device.models import EvidenceItem
 from device.operators.running import DISK_FULL, STORE_FAILED, bytes_done, case_of, modelled
 from device.storage import open_stores
+from engine.errors import NotFoundError
 from engine.operators import JobContext, operator
 
 
@@ -43,8 +44,14 @@ def back_up(context: JobContext) -> dict[str, Any]:
     errors=(STORE_FAILED, DISK_FULL),
 )
 def discard_working_copies(context: JobContext, *, reason: str) -> dict[str, Any]:
-    """Delete the working copies of the case and record it; copies on the stores stay until their disposal."""
-    case = case_of(context)
+    """Delete the working copies of the case and record it; copies on the stores stay until their disposal.
+
+    A request that was withdrawn before it got a number has none.
+    """
+    try:
+        case = case_of(context)
+    except NotFoundError:
+        return {"discarded": []}
     with modelled(context):
         return {"discarded": evidence.discard(context.database, context.settings, case.id, reason)}
 

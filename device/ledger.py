@@ -9,11 +9,11 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from device.access import case_events, verify_case_chain
+from device.access import stored_case_events, verify_case_chain
 from device.models import Case
 from device.storage import hash_bytes, open_stores
 from engine import seals
-from engine.history import Finding, stored_instant
+from engine.history import Finding
 from engine.models import Seal
 from engine.settings import Settings
 
@@ -53,7 +53,8 @@ def verify_custody(session: Session, instance_id: UUID, ledger: seals.Ledger) ->
     unless the ledger knows of one.
     """
     case = session.scalar(select(Case).where(Case.instance_id == instance_id))
-    found = {event.seq: event.digest for event in case_events(session, case)} if case else {}
+    stored = stored_case_events(session, case) if case else []
+    found = {seq: texts["digest"].decode(errors="replace") for seq, texts in stored}
     findings, sealed = ledger.compare("custody", instance_id, found)
     return (verify_case_chain(session, case) if case else []) + findings, len(found), sealed
 
@@ -62,7 +63,6 @@ def custody_jsonl(session: Session, instance_ids: Iterable[UUID]) -> Iterator[by
     """The logs of the cases of these instances, an object a line, every text exactly as it was hashed."""
     query = select(Case).where(Case.instance_id.in_(list(instance_ids))).order_by(Case.number)
     for case in session.scalars(query).all():
-        for event in case_events(session, case):
-            texts = {name: getattr(event, name) for name in ("kind", "actor", "item", "origin", "details", "digest")}
-            line = {"instance": str(case.instance_id), "seq": event.seq, "at": stored_instant(event.at), **texts}
-            yield orjson.dumps(line) + b"\n"
+        for seq, stored in stored_case_events(session, case):
+            texts = {name: text.decode(errors="replace") for name, text in stored.items()}
+            yield orjson.dumps({"instance": str(case.instance_id), "seq": seq, **texts}) + b"\n"

@@ -113,12 +113,13 @@ def events(session: Session, instance_id: UUID, *, after: int = 0) -> list[Histo
 def stored_events(session: Session, instance_id: UUID) -> list[StoredEvent]:
     """The events as bytes: a row whose text is no longer UTF-8 or no longer a time can still be read and named."""
     columns = ("at", "kind", "actor", "payload", "lookups", "derived", "digest")
-    query = select(HistoryEvent.seq, *(_exact(session, getattr(HistoryEvent, name)) for name in columns))
+    query = select(HistoryEvent.seq, *(exact_bytes(session, getattr(HistoryEvent, name)) for name in columns))
     rows = session.execute(query.where(HistoryEvent.instance_id == instance_id).order_by(HistoryEvent.seq))
     return [StoredEvent(row[0], *(bytes(value) for value in row[1:])) for row in rows]
 
 
-def _exact(session: Session, column: InstrumentedAttribute[str]) -> ColumnElement[bytes]:
+def exact_bytes(session: Session, column: InstrumentedAttribute[str]) -> ColumnElement[bytes]:
+    """A text column as the bytes that the database holds, whatever somebody has made of them."""
     text = type_coerce(column, String)
     if session.get_bind().dialect.name == "postgresql":  # there a cast would interpret backslashes
         return func.convert_to(text, "UTF8", type_=LargeBinary)

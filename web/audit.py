@@ -8,14 +8,14 @@ from uuid import UUID
 from flask import Blueprint, render_template, request
 from sqlalchemy import func, or_, select
 
-from device.access import verify_case_chain
+from device.ledger import verify_custody
 from device.models import Case
-from engine import definitions, history, instances, replay
+from engine import definitions, history, instances, replay, seals
 from engine.models import Instance, Signature, Task
 from web import brief, diagrams, people
 from web.actors import machine
 from web.auth import requires
-from web.edge import reading
+from web.edge import reading, settings
 from web.i18n import _, format_time
 
 blueprint = Blueprint("audit", __name__, url_prefix="/audit")
@@ -62,6 +62,7 @@ def show(instance_id: UUID) -> Any:
         .order_by(Signature.signed_at, Signature.id)
     )
     verify = request.args.get("verify") == "1"
+    trusted = seals.trusted_keys(settings()) if verify else None
     drawn = steps(instance)
     return render_template(
         "audit/case.html",
@@ -77,8 +78,8 @@ def show(instance_id: UUID) -> Any:
             "labels": diagrams.labels(session, instance.definition_id),
             "words": words(),
         },
-        verdict=replay.verify(session, instance_id) if verify else None,
-        case_findings=verify_case_chain(session, case) if verify and case else [],
+        verdict=replay.verify(session, instance_id, trusted=trusted) if verify else None,
+        case_findings=verify_custody(session, instance_id, seals.Ledger(session, trusted))[0] if verify else [],
     )
 
 

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from case_room import INSTANCE, database_in, open_case, settings_in
 from click.testing import CliRunner
-from sqlalchemy import delete, select, update
+from sqlalchemy import String, delete, select, type_coerce, update
 
 from device import access, ledger
 from device.models import Case, CaseEvent
@@ -79,6 +79,21 @@ def test_a_log_that_was_rewritten_with_its_digests_is_found(room):
     forge_custody(room)
     findings, _events, _sealed = custody(room)
     assert [str(each) for each in findings] == ["event 2: up to here the history is not the one that seal 1 holds"]
+
+
+@pytest.mark.parametrize("column", ["at", "kind", "actor", "item", "origin", "details", "digest"])
+def test_a_single_changed_character_of_a_log_is_found_wherever_it_is(room, column):
+    """Also where it means the same to whoever reads it, as a blank in place of the T of a time."""
+    database, _settings = room
+    with database.reading() as session:
+        table = CaseEvent.__table__
+        query = select(table.c.seq, type_coerce(table.c[column], String)).where(table.c.seq == 2)
+        ((_seq, text),) = session.execute(query).all()
+    for place in sorted({*range(0, len(text), 5), min(10, len(text))}):
+        changed = text[:place] + (" " if text[place : place + 1] != " " else "x") + text[place + 1 :]
+        with database.transaction() as session:
+            session.execute(update(table).where(table.c.seq == 2).values({column: type_coerce(changed, String)}))
+        assert 2 in [finding.seq for finding in custody(room)[0]], (column, place)
 
 
 def test_a_case_that_was_removed_altogether_is_missed(room):

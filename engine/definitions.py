@@ -221,7 +221,7 @@ def get(session: Session, process_id: str, version: int | None = None) -> Proces
         query = query.where(ProcessDefinition.version == version)
     found = session.scalars(query.order_by(ProcessDefinition.version.desc()).limit(1)).one_or_none()
     if found is None:
-        raise NotFoundError(N_("There is no process %(process)s of that version."), process=process_id)
+        raise NotFoundError(N_("There is no process %(process)s of that version."), process=process_id[:100])
     return found
 
 

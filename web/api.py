@@ -1,11 +1,14 @@
 """REST under /api/v1, for programs: bearer tokens (web/auth.py), JSON in and out, errors as RFC 9457."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import orjson
 from flask import Blueprint, Response, request
 from sqlalchemy import func, select, text
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from engine import clock, definitions, history, instances, replay, tasks
 from engine.errors import N_, DiaoquError, NotAllowedError, NotFoundError, OversizedError
@@ -30,16 +33,34 @@ def json(body: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(body, default=str), status=status, content_type="application/json")
 
 
+@contextmanager
+def limited() -> Iterator[None]:
+    """Within the block, no more than MAX_BODY is read, whether or not the sender says how much there is.
+
+    What is read as a whole ends at the limit without a word: one byte more is read, so that it can be told.
+
+    Raises:
+        OversizedError
+    """
+    request.max_content_length = MAX_BODY + 1
+    try:
+        yield
+    except RequestEntityTooLarge as error:
+        raise OversizedError(N_("More than %(limit)s MB are not accepted."), limit=MAX_BODY // 2**20) from error
+
+
 def body() -> dict[str, Any]:
     """The JSON object that was posted.
 
     Raises:
         OversizedError, BadRequestError
     """
-    if (request.content_length or 0) > MAX_BODY:
-        raise OversizedError(N_("More than %(limit)s MB are not accepted."), limit=MAX_BODY // 2**20)
+    with limited():
+        posted = request.get_data(cache=False)
+        if len(posted) > MAX_BODY:
+            raise RequestEntityTooLarge
     try:
-        found = orjson.loads(request.get_data(cache=False) or b"{}")
+        found = orjson.loads(posted or b"{}")
     except orjson.JSONDecodeError as error:
         raise BadRequestError(N_("The body is not JSON: %(reason)s."), reason=str(error)) from error
     if not isinstance(found, dict):
@@ -119,11 +140,14 @@ def metrics() -> Response:
 def deploy() -> Response:
     if not person().groups & DEPLOYERS:
         raise NotAllowedError(N_("Only process owners deploy diagrams."))
-    if (request.content_length or 0) > MAX_BODY:
-        raise OversizedError(N_("More than %(limit)s MB are not accepted."), limit=MAX_BODY // 2**20)
+    with limited():
+        received = list(request.files.items(multi=True))
     files: dict[str, bytes] = {}
-    for posted in request.files.values():
-        files[posted.filename or "unnamed.bpmn"] = posted.read()
+    for _field, posted in received:
+        name = posted.filename or "unnamed.bpmn"
+        if name in files:
+            raise BadRequestError(N_("The file %(name)s was posted twice."), name=name[:100])
+        files[name] = posted.read()
     if not files:
         raise BadRequestError(N_("Post the files as multipart/form-data."))
     with transaction() as session:

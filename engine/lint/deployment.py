@@ -15,6 +15,7 @@ from engine.lint.xml import Node, read_xml
 from engine.spiff import dmn
 
 MAX_FILES = 200
+MAX_CATALOGUE = 1_000_000
 MAX_ELEMENTS = 20_000
 """Of one diagram. A large procedure has two thousand; what nobody can read, nobody can approve."""
 _NAME = re.compile(r"(?:[^\W_][\w .()-]{0,80}/){0,3}[^\W_][\w .()-]{0,80}\.(?:bpmn|dmn|form|json)")
@@ -103,6 +104,9 @@ class Deployment:
             self.decisions[name] = file
 
     def _read_catalogue(self, file: str, text: str) -> None:
+        if len(text) > MAX_CATALOGUE:
+            self._add(file, "translation", f"the catalogue is larger than {MAX_CATALOGUE // 1_000_000} MB")
+            return
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:

@@ -10,12 +10,12 @@ from flask import Blueprint, Response, request
 from sqlalchemy import func, select, text
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from engine import clock, definitions, history, instances, replay, tasks
+from engine import clock, definitions, history, instances, replay, seals, tasks
 from engine.errors import N_, DiaoquError, NotAllowedError, NotFoundError, OversizedError
 from engine.models import Instance, Job, ProcessDefinition, Task
 from web import openapi, sources
 from web.auth import person, public
-from web.edge import reading, transaction
+from web.edge import reading, settings, transaction
 from web.requests import PROCESS, WITHDRAW, withdrawal
 from web.visibility import may_see, visible_instance
 
@@ -205,10 +205,9 @@ def instance_history(id: str) -> Response:
 @blueprint.get("/instances/<id>/verification")
 def verification(id: str) -> Response:
     found = visible_instance(reading(), identifier(id), person())
-    verdict = replay.verify(reading(), found.id)
-    return json(
-        {"ok": verdict.ok, "events": verdict.events, "findings": [str(finding) for finding in verdict.findings]}
-    )
+    verdict = replay.verify(reading(), found.id, trusted=seals.trusted_keys(settings()))
+    findings = [str(finding) for finding in verdict.findings]
+    return json({"ok": verdict.ok, "events": verdict.events, "sealed": verdict.sealed, "findings": findings})
 
 
 @blueprint.get("/tasks")

@@ -68,7 +68,9 @@ SCHEMAS: dict[str, Any] = {
         derived=many({}),
         digest=STRING,
     ),
-    "Verification": thing("ok events findings", ok={"type": "boolean"}, events=INTEGER, findings=many(STRING)),
+    "Verification": thing(
+        "ok events sealed findings", ok={"type": "boolean"}, events=INTEGER, sealed=INTEGER, findings=many(STRING)
+    ),
 }
 
 # method, path, summary, request body, (status, schema), refusals

@@ -112,7 +112,12 @@ def _describe(
     recorder: Recorder, name: str, url: str, username: str, site: str, sessions: int, retention_days: int
 ) -> None:
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+    if recorder.driver == "folder":
+        reachable = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+    else:
+        schemes = {"rtsp", "rtsps"} if recorder.driver == "rtsp" else {"http", "https"}
+        reachable = parts.scheme in schemes and bool(parts.hostname) and "@" not in parts.netloc
+    if not reachable:
         raise RegisterError(
             N_("%(url)s is no address of a recorder: write http://host/onvif/device_service, without a password."),
             url=url,

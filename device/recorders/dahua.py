@@ -1,8 +1,9 @@
 """Dahua recorders by their HTTP API: identity, clock, channels, the index of files, playback and download.
 
-Follows Dahua's "HTTP API for DVR" 1.29 and "API of HTTP Protocol Specification" 2.76; docs/recorders.md says that nothing
-here was tried on hardware yet. All its times are local times without a zone, and the recorder does not tell its zone in a form that
-could be relied on: it is taken from how far its clock is from UTC, in quarters of an hour, unless it is given.
+Follows Dahua's "HTTP API for DVR" 1.29 and "API of HTTP Protocol Specification" 2.76; docs/recorders.md says that
+nothing here was tried on hardware yet. All its times are local times without a zone, and the recorder does not tell its
+zone in a form that could be relied on: it is taken from how far its clock is from UTC, in quarters of an hour, unless
+it is given.
 """
 
 import re
@@ -32,7 +33,7 @@ from device.recorders.replay import RESERVE, free_space
 from device.recorders.stretches import covered, merged
 from device.recorders.wall import WallClock, named_zone
 from device.recorders.web import MissingError, Web, clean, facts, measured, true_time
-from device.recorders.windowed import WindowedAcquisition
+from device.recorders.windowed import Window, WindowedAcquisition, rehearse
 from device.rtsp_messages import Limits, Login
 
 PAGE = 100
@@ -201,6 +202,26 @@ class DahuaRecorder:
 
     # --- copying
 
+    def _window(self, recording: str) -> Window:
+        _check_channel(recording)
+        wall, drift = self._wall, self.clock.offset
+        base = self._rtsp.rstrip("/")
+        if not urlsplit(base).path:
+            base += "/cam/playback"
+
+        def window(begin: datetime, end: datetime) -> str:
+            first, last = (f"{wall.shown(at - drift):%Y_%m_%d_%H_%M_%S}" for at in (begin, end))
+            return f"{base}?channel={recording}&subtype=0&starttime={first}&endtime={last}"
+
+        return window
+
+    def rehearse(self, recording: str, span: Span) -> None:
+        """As `PlayingRecorder.rehearse`. Raises as `acquire`."""
+        start = span.start + self.clock.offset
+        rehearse(
+            self._window(recording)(start, start + min(span.duration, QUARTER)), self._login, self._limits, self._tls
+        )
+
     def acquire(
         self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
     ) -> AcquisitionReport:
@@ -212,15 +233,7 @@ class DahuaRecorder:
         coverage = self.coverage(recording, span)
         if coverage.status == "none":
             raise RecorderRefusedError("The recorder holds no footage of this span.")
-        wall, drift = self._wall, self.clock.offset
-        base = self._rtsp.rstrip("/")
-        if not urlsplit(base).path:
-            base += "/cam/playback"
-
-        def window(begin: datetime, end: datetime) -> str:
-            first, last = (f"{wall.shown(at - drift):%Y_%m_%d_%H_%M_%S}" for at in (begin, end))
-            return f"{base}?channel={recording}&subtype=0&starttime={first}&endtime={last}"
-
+        drift, window = self.clock.offset, self._window(recording)
         playing = WindowedAcquisition(
             recording,
             span,

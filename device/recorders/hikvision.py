@@ -37,7 +37,7 @@ from device.recorders.stretches import covered, merged
 from device.recorders.times import parse_time
 from device.recorders.wall import WallClock, posix_zone
 from device.recorders.web import MissingError, Web, clean, measured, parsed, true_time
-from device.recorders.windowed import WindowedAcquisition
+from device.recorders.windowed import Window, WindowedAcquisition, rehearse
 from device.rtsp_messages import Limits, Login
 
 PAGE = 50
@@ -271,12 +271,7 @@ class HikvisionRecorder:
         coverage = self.coverage(recording, span)
         if coverage.status == "none":
             raise RecorderRefusedError("The recorder holds no footage of this span.")
-        wall, drift = self._settled(recording), self.clock.offset
-
-        def window(begin: datetime, end: datetime) -> str:
-            first, last = (wall.shown(at - drift) for at in (begin, end))
-            return f"{self._address(recording)}?starttime={_compact(first)}&endtime={_compact(last)}"
-
+        wall, drift, window = self._settled(recording), self.clock.offset, self._window(recording)
         playing = WindowedAcquisition(
             recording,
             span,
@@ -304,9 +299,23 @@ class HikvisionRecorder:
             except MissingError:
                 raise refused from None
 
-    def _address(self, recording: str) -> str:
+    def _window(self, recording: str) -> Window:
         base = self._rtsp.rstrip("/")
-        return base if urlsplit(base).path else f"{base}/Streaming/tracks/{recording}/"
+        address = base if urlsplit(base).path else f"{base}/Streaming/tracks/{recording}/"
+        wall, drift = self._settled(recording), self.clock.offset
+
+        def window(begin: datetime, end: datetime) -> str:
+            first, last = (wall.shown(at - drift) for at in (begin, end))
+            return f"{address}?starttime={_compact(first)}&endtime={_compact(last)}"
+
+        return window
+
+    def rehearse(self, recording: str, span: Span) -> None:
+        """As `PlayingRecorder.rehearse`. Raises as `acquire`."""
+        start = span.start + self.clock.offset
+        rehearse(
+            self._window(recording)(start, start + min(span.duration, RECENT)), self._login, self._limits, self._tls
+        )
 
     def _download(
         self, recording: str, span: Span, wall: WallClock, target: Path, reason: str, progress: ProgressCallback | None

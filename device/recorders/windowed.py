@@ -8,6 +8,7 @@ seconds are asked for again and the two sides are joined at a key frame that bot
 
 import asyncio
 import contextlib
+import ssl
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from device.recorders.replay import EPOCH, Acquisition, _Watch
 from device.relay import Relay
 from device.rtp import Frame, TrackFormat, is_key
 from device.rtsp import ReplaySession
-from device.rtsp_messages import Response
+from device.rtsp_messages import Limits, Login, Response
 from device.timeline import SECOND, SessionClock
 
 NEAR = 60 * SECOND
@@ -193,6 +194,19 @@ class WindowedAcquisition(Acquisition):
                 await relay.abort()
             raise
         return outcome, relay.errors
+
+
+def rehearse(address: str, login: Login, limits: Limits, tls: ssl.SSLContext | None) -> None:
+    """Begin to play a window and leave at once. Raises as `ReplaySession`."""
+
+    async def begin() -> None:
+        session = await WindowSession.open(address, login, limits, lambda *_packet: None, tls)
+        try:
+            await session.play(EPOCH, EPOCH + timedelta(seconds=1))
+        finally:
+            await session.close()
+
+    asyncio.run(begin())
 
 
 def _digest(frame: Frame) -> int:

@@ -133,7 +133,11 @@ def test_wrong_password_unreachable_and_busy_are_told_apart(nvr: SimulatedDahua,
         open_recorder("dahua", nvr.url, "operator", "wrong").probe()
     with pytest.raises(RecorderUnreachableError, match="No connection"):
         open_recorder("dahua", "http://127.0.0.1:9", "operator", "secret").probe()
+    client(nvr).rehearse("1", span("05:00:05", 20))
+    assert nvr.asked["RTSP PLAY"] == 1
     nvr.faults.refuse_playback = 453
+    with pytest.raises(RecorderBusyError):
+        client(nvr).rehearse("1", span("05:00:05", 20))
     with pytest.raises(RecorderBusyError):
         client(nvr).acquire("1", span("05:00:05", 20), tmp_path / "gate.mkv")
 

@@ -78,6 +78,28 @@ def test_an_address_that_is_none_is_refused(session: Session, settings: Settings
         registers.add_recorder(session, settings, "nvr-1", name="x", url=url)
 
 
+@pytest.mark.parametrize(
+    ("driver", "url", "good"),
+    [
+        ("folder", "file:///srv/export?zone=Asia/Shanghai&offset=37", True),
+        ("folder", "file://host/share", False),
+        ("folder", "http://h/x", False),
+        ("hikvision", "http://h:8080", True),
+        ("dahua", "file:///etc", False),
+        ("rtsp", "rtsp://h/x", True),
+        ("onvif", "file:///etc", False),
+    ],
+)
+def test_each_kind_of_recorder_has_its_own_kind_of_address(
+    session: Session, settings: Settings, driver: str, url: str, good: bool
+) -> None:
+    if good:
+        assert registers.add_recorder(session, settings, "nvr-1", name="x", url=url, driver=driver).url == url
+    else:
+        with pytest.raises(RegisterError, match="no address of a recorder"):
+            registers.add_recorder(session, settings, "nvr-1", name="x", url=url, driver=driver)
+
+
 @pytest.mark.parametrize("key", ["", "../x", "a b", ".hidden", "x" * 65])
 def test_a_key_that_is_no_file_name_is_refused(session: Session, settings: Settings, key: str) -> None:
     with pytest.raises(RegisterError, match="is no key"):

@@ -117,7 +117,7 @@ class Pull:
         """How many attempts without a new frame are worth it."""
         if reason in DELIBERATE:
             return 0
-        if reason == "stall" and not self._count():
+        if reason == "stall" and not self._count() and not any(line.packets for line in self._lines):
             return 0
         if isinstance(error, RecorderBusyError):
             return self.source.retries + 4

@@ -20,6 +20,8 @@ _ONVIF = struct.Struct(">IIB")
 _SENDER_REPORT = struct.Struct(">III")
 _UNIX_EPOCH = 2208988800
 _SOURCES = 16
+OPENING = 8
+"""So many packets after the first one, a packet from before it may still come: it was overtaken."""
 
 
 def microseconds(seconds: int, fraction: int) -> int:
@@ -95,7 +97,8 @@ class Depacketizer:
         self._behind: Frame | None = None
         self._sequence: int | None = None
         self._ssrc: int | None = None
-        self._ticks = 0
+        self._first = self._since = 0
+        self._ticks = self._step = 0
         self._rtp_time: int | None = None
 
     def feed(self, data: bytes, start: int, end: int) -> None:
@@ -144,7 +147,8 @@ class Depacketizer:
             else:
                 self.flush()
             if self._rtp_time is not None:
-                self._ticks += signed32(rtp_time - self._rtp_time)
+                self._step = signed32(rtp_time - self._rtp_time)
+            self._ticks += self._step
             self._rtp_time = rtp_time
             frame = self.current = Frame(rtp_time, self._ticks, ssrc)
         if lost:
@@ -211,7 +215,7 @@ class Depacketizer:
 
     def report_of(self, frame: Frame) -> tuple[int, int] | None:
         """The newest pair of the frame's own source; while there was only one source, whatever number it gives."""
-        return self._reports.get(frame.ssrc) if self._former else self.sender_report
+        return self._reports.get(frame.ssrc) or (None if self._former else self.sender_report)
 
     def _other_source(self, ssrc: int) -> None:
         """From now on another source speaks (RFC 3550 8): its counters have nothing to do with the former one's."""
@@ -228,6 +232,7 @@ class Depacketizer:
         """How many packets are missing before this one; -1 when it comes late or twice."""
         previous, self._sequence = self._sequence, sequence
         if previous is None:
+            self._first, self._since = sequence, self.packets
             return 0
         missing = (sequence - previous - 1) & 0xFFFF
         if missing < 0x8000:
@@ -238,7 +243,8 @@ class Depacketizer:
     def _late(self, second: int, sequence: int, rtp_time: int, payload: bytes, at: int | None, flags: int) -> None:
         """Put a packet that was overtaken into its frame: the one at hand, or the one before; drop a repeated one."""
         current = self.current
-        if current is None or not payload or not current.lost:
+        opening = 0 < (self._first - sequence) & 0xFFFF < OPENING and self.packets - self._since < OPENING
+        if current is None or not payload or not (current.lost or opening):
             return
         frame, behind = current, self._behind
         if rtp_time != current.rtp_time:
@@ -258,7 +264,7 @@ class Depacketizer:
         frame.size += len(payload)
         frame.flags |= flags
         frame.at = at if frame.at is None else frame.at
-        current.lost -= 1
+        current.lost -= 1 if current.lost else 0
         self._finish(current)
 
 

@@ -87,6 +87,7 @@ class TrackTimeline:
         self.steps_forward = 0
         self._steps: deque[int] = deque(maxlen=9)
         self._anchor: tuple[int, int] | None = None
+        self._source: int | None = None
         self._out = RTP_ORIGIN
 
     @property
@@ -164,6 +165,8 @@ class TrackTimeline:
         Only a jump of more than 0.1 s between the two sets a new anchor, so that frames keep the encoder's spacing.
         """
         clock = self.track.clock
+        if frame.ssrc != self._source:  # its ticks have nothing to do with those before
+            self._source, self._anchor = frame.ssrc, None
         wanted = RTP_ORIGIN + round((at - origin) * clock / SECOND)
         out = frame.ticks + self._anchor[0] if self._anchor is not None else wanted
         if self._anchor is None or abs(out - wanted) > clock // 10:

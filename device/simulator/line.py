@@ -58,10 +58,21 @@ class Line:
     def hand_over(self, batch: bytes | bytearray) -> None:
         """Give the batch to the connection, up to where it breaks; `settle` then lets it break."""
         if self._kind:
-            batch = batch[: self._room]
+            batch = batch[: self._room] if self._kind == "cut" else self._whole(batch)
             self._room -= len(batch)
         if batch:
             self._writer.write(batch)
+
+    def _whole(self, batch: bytes | bytearray) -> bytes | bytearray:
+        """As many whole packets as there is room for; behind them there is none: a stalled recorder still answers."""
+        at = 0
+        while at < len(batch):
+            end = at + 4 + int.from_bytes(batch[at + 2 : at + 4], "big")
+            if end > self._room:
+                self._room = at
+                break
+            at = end
+        return batch[:at]
 
     async def settle(self) -> None:
         """Wait until the client has taken most of what was handed over.

@@ -3,8 +3,29 @@
 from flask import Flask
 
 from engine import operators
+from engine.errors import N_
 from engine.operators import UnknownOperatorError
 from web.i18n import _, language
+
+EVENTS = {
+    "start": N_("started the process"),
+    "submit": N_("completed a task"),
+    "result": N_("delivered a result"),
+    "error": N_("reported an error"),
+    "timer": N_("fired a timer"),
+    "message": N_("sent a message"),
+    "signal": N_("sent a signal"),
+    "cancel": N_("cancelled the process"),
+    "retry": N_("corrected data and tried again"),
+    "incident": N_("stopped with an incident"),
+    "retry_job": N_("had a job tried again"),
+}
+"""What an input event of a history says that somebody did; see engine.models.HistoryEvent."""
+
+
+def event_word(kind: str) -> str:
+    """What was done, in the reader's language; a damaged history may hold kinds that do not exist."""
+    return _(EVENTS[kind]) if kind in EVENTS else kind
 
 
 def machine(actor: str) -> str:
@@ -21,4 +42,4 @@ def machine(actor: str) -> str:
 
 
 def install(app: Flask) -> None:
-    app.jinja_env.globals["machine"] = machine
+    app.jinja_env.globals.update(machine=machine, event_word=event_word)

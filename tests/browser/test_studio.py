@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from desks import Guest, arriving, served
+from desks import arriving, served
+from looking import Visitor
 from playwright.sync_api import Browser, Locator, Page, expect
 from procedure import House
 
@@ -30,7 +31,7 @@ def url(house: House) -> Iterator[str]:
         yield address
 
 
-def modeler(guest: Guest, path: str = DESK) -> Page:
+def modeler(guest: Visitor, path: str = DESK) -> Page:
     page = guest.open(path)
     expect(page.locator("[data-modeler]")).to_have_attribute("data-ready", "1")
     return page

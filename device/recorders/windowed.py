@@ -136,11 +136,11 @@ class WindowedPull(Pull):
         if index in self._main() and is_key(frame, self.timelines[index].track.codec):
             digest = _digest(frame)
             before = self._known.get(digest)
-            if before is None:
+            if before is None and index not in self._joining:  # before the join its time is not certain
                 self._known[digest] = at
                 while len(self._known) > REMEMBERED:
                     del self._known[next(iter(self._known))]
-            elif index in self._joining:
+            elif before is not None and index in self._joining:
                 self._joining.discard(index)
                 for each in self._clocks:
                     if isinstance(each, WindowClock):

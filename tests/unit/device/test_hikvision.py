@@ -148,9 +148,13 @@ def test_a_hole_in_the_index_is_a_hole_in_the_copy(nvr: SimulatedHikvision, tmp_
     assert any("plays on" in warning for warning in report.warnings) == ignore_end
 
 
-def test_a_broken_connection_is_joined_at_a_frame_that_both_sides_have(nvr: SimulatedHikvision, tmp_path: Path) -> None:
+@pytest.mark.parametrize("early", [0, 3])
+def test_a_broken_connection_is_joined_at_a_frame_that_both_sides_have(
+    nvr: SimulatedHikvision, tmp_path: Path, early: int
+) -> None:
+    """Also when the recorder begins three seconds before the window that it was given."""
     wanted = span("05:00:02", 35)
-    nvr.faults.cuts = [40_000, 70_000]
+    nvr.faults.cuts, nvr.faults.early = [60_000, 70_000], timedelta(seconds=early)
     report = client(nvr).acquire("101", wanted, tmp_path / "gate.mkv")
     assert report.reconnections == 2
     assert in_file(tmp_path / "gate.mkv") == held(nvr, wanted)

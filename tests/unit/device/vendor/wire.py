@@ -30,12 +30,14 @@ BEFORE = timedelta(seconds=1)
 
 @dataclass
 class Faults:
-    """`cuts`: after how many bytes the n-th playback breaks. `reports`: none, true, sending (their time is now)."""
+    """`cuts`: after how many bytes the n-th playback breaks. `reports`: none, true, sending (their time is now).
+    `early`: every playback but the first begins that much before its window."""
 
     ignore_end: bool = False
     refuse_playback: int = 0
     cuts: list[int] = field(default_factory=list)
     reports: str = "none"
+    early: timedelta = timedelta(0)
     silent_end: bool = False
     answers: dict[str, bytes] = field(default_factory=dict)
 
@@ -88,6 +90,7 @@ class VendorRecorder(ABC):
         """What a playback of a window sends: from the key frame at or before its start."""
         if self.faults.ignore_end:
             end = self.stretches[-1][1]
+        start -= self.faults.early if self.asked["RTSP PLAY"] > 1 else timedelta(0)
         found = self.between(start - BEFORE, end)
         early = [place for place, picture in enumerate(found) if picture.key and picture.at <= start]
         return found[early[-1] if early else 0 :]

@@ -135,7 +135,8 @@ def operator(
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        if id in _REGISTRY and _REGISTRY[id].function.__qualname__ != function.__qualname__:
+        present = _REGISTRY.get(id)
+        if present is not None and _origin(present.function) != _origin(function):
             raise ValueError(f"operator {id} is registered twice")
         parameters = []
         hints = typing.get_type_hints(function)
@@ -159,6 +160,10 @@ def _without_none(annotation: Any) -> Any:
     arguments = [argument for argument in typing.get_args(annotation) if argument is not type(None)]
     optional = type(None) in typing.get_args(annotation) and len(arguments) == 1
     return arguments[0] if optional else annotation
+
+
+def _origin(function: Callable[..., Any]) -> tuple[str, str]:
+    return function.__module__, function.__qualname__
 
 
 def get(operator_id: str) -> Operator:

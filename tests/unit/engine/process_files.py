@@ -102,7 +102,7 @@ SIGNED = process(
         dueIn="P2D",
         priority="80",
     ),
-    service("fetch", "test/fetch", "fetched", camera="'gate'"),
+    service("fetch", "office/fetch", "fetched", camera="'gate'"),
     user("confirm", "confirmation", assignee="applicant"),
     '<parallelGateway id="fork"/>',
     flows("start", "decide", "fork"),
@@ -117,7 +117,7 @@ CAMERAS = process(
     '<loopDataInputRef>cameras</loopDataInputRef><inputDataItem id="camera" name="camera"/>'
     "</multiInstanceLoopCharacteristics>"
     '<startEvent id="each_start"/><endEvent id="each_end"/>'
-    + service("fetch", "test/fetch", "fetched", camera="camera")
+    + service("fetch", "office/fetch", "fetched", camera="camera")
     + boundary("fetch_lost", "fetch", ERROR)
     + user("repair", "repaired", candidateGroup="operator")
     + flows("each_start", "fetch", "each_end")
@@ -126,12 +126,12 @@ CAMERAS = process(
     flows("start", "each", "end"),
 )
 
-FETCH = process("fetch_one", service("fetch", "test/fetch", "fetched", camera="camera"), flows("start", "fetch", "end"))
+FETCH = process("fetch_one", service("fetch", "office/fetch", "fetched", camera="camera"), flows("start", "fetch", "end"))
 """One job, and nobody catches its errors."""
 
 LOOK_UP = process(
     "look_up",
-    service("look", "test/look_up", "found", group="'committee'"),
+    service("look", "office/look_up", "found", group="'committee'"),
     user("read", "reading", candidateUsers="found.members"),
     flows("start", "look", "read", "end"),
 )
@@ -202,7 +202,7 @@ def _exclusive(_session: Any, params: Any) -> tuple[str, int, str]:
     return ("recorder", RECORDER.limit, "main") if RECORDER.limit else ("", 1, "main")
 
 
-@operator("test/fetch", zh="取", en="Fetch", errors=("LOST",), retries=3, exclusive=_exclusive)
+@operator("office/fetch", zh="取", en="Fetch", errors=("LOST",), retries=3, exclusive=_exclusive)
 def fetch(context: JobContext, *, camera: str) -> dict[str, Any]:
     """Answer for a camera, or fail as the test has arranged."""
     RECORDER.calls.append((camera, context.attempt))
@@ -215,7 +215,7 @@ def fetch(context: JobContext, *, camera: str) -> dict[str, Any]:
     return {"camera": camera}
 
 
-@operator("test/look_up", zh="查", en="Look up", synchronous=True)
+@operator("office/look_up", zh="查", en="Look up", synchronous=True)
 def look_up(context: StepContext, *, group: str) -> dict[str, Any]:
     """Read a table inside the step; the answer must be recorded."""
     RECORDER.calls.append((group, 0))

@@ -97,11 +97,11 @@ def test_an_operator_that_is_asked_otherwise_or_never_was_asked_is_named(deploye
     office.complete("reviewer", office.task(instance, "read"))
     calls = list(recorder.calls)
     other = differences(deployed, look_up=LOOK_UP.replace("'committee'", "'board'"))
-    assert other == [["event 1: it asks test/look_up for something else: group"]]
+    assert other == [["event 1: it asks office/look_up for something else: group"]]
     twice = process(
         "look_up",
-        service("ask", "test/look_up", "found", group="'committee'"),
-        service("again", "test/look_up", "more", group="'board'"),
+        service("ask", "office/look_up", "found", group="'committee'"),
+        service("again", "office/look_up", "more", group="'board'"),
         user("read", assignee="'reviewer'"),
         flows("start", "ask", "again", "read", "end"),
     )
@@ -115,7 +115,7 @@ def test_a_job_with_other_parameters_is_named(deployed, office, worker):
     worker()
     revised = FILES["fetch_one.bpmn"].replace('value="camera"', 'value="camera.upper()"')
     assert differences(deployed, fetch_one=revised) == [
-        ["event 1: «服务 fetch» (fetch) asks test/fetch for something else: camera"]
+        ["event 1: «服务 fetch» (fetch) asks office/fetch for something else: camera"]
     ]
 
 

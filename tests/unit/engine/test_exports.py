@@ -65,7 +65,7 @@ def test_csv_has_a_line_for_everything_that_happened_to_an_element(deployed, cas
     assert [row["event"] for row in rows if row["instance"] == str(cases[1])] == ["1", "2", "3", "4", "5"]
     repaired = [row for row in rows if row["element"] == "repair"]
     assert [(row["type"], row["actor"], row["label"]) for row in repaired] == [
-        ("enter", "test/fetch", "任务 repair"),
+        ("enter", "office/fetch", "任务 repair"),
         ("leave", "operator", "任务 repair"),
     ]
     assert "take" not in {row["type"] for row in rows}
@@ -108,7 +108,7 @@ def test_xes_tells_begin_end_and_failure_of_each_activity(deployed, cases):
     told = [{node.get("key"): node.get("value") for node in event} for event in log.iter(f"{XES}event")]
     fetched = [event["lifecycle:transition"] for event in told if event["element"] == "fetch"]
     assert sorted(fetched) == ["ate_abort", "complete", "start", "start"]
-    assert {event["org:resource"] for event in told if event["element"] == "repair"} == {"test/fetch", "operator"}
+    assert {event["org:resource"] for event in told if event["element"] == "repair"} == {"office/fetch", "operator"}
 
 
 def test_xes_carries_no_character_that_xml_forbids(deployed, office):

@@ -117,7 +117,7 @@ def create_user(
         problem = FieldError(N_("Use 1 to 64 letters, digits, dots, hyphens or underscores."), {})
         raise InvalidFormError({"username": problem})
     if find(session, username) is not None:
-        raise ConflictError(N_("The user name %(username)s is taken."), username=username)
+        raise ConflictError(N_("The user name %(key)s is taken."), key=username)
     user = User(
         username=username,
         password_hash=hash_password(password),

@@ -20,6 +20,7 @@ from engine.models import User
 from web.edge import database, reading, transaction
 from web.errors import message_of, problem, wants_problem
 from web.i18n import _, say
+from web.people import GROUPS as GROUPS
 from web.security import bears_token, local_address
 
 P = ParamSpec("P")
@@ -27,18 +28,6 @@ R = TypeVar("R")
 
 blueprint = Blueprint("auth", __name__)
 login_manager = LoginManager()
-
-GROUPS = {
-    "employee": N_("Employee"),
-    "reviewer": N_("Reviewer"),
-    "operator": N_("Retrieval operator"),
-    "archivist": N_("Archivist"),
-    "committee": N_("Safety committee"),
-    "chair": N_("Committee chair"),
-    "owner": N_("Process owner"),
-    "auditor": N_("Auditor"),
-    "admin": N_("Administrator"),
-}
 
 
 class Account:

@@ -6,7 +6,7 @@ that stands in the log beside the trace, and nowhere else.
 
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -28,7 +28,8 @@ from engine.errors import (
     OversizedError,
 )
 from engine.operators import OperatorParameterError, UnknownOperatorError
-from web.i18n import _, say
+from web.i18n import _, format_time, say
+from web.people import display_name, role_name
 
 log = logging.getLogger("diaoqu.web")
 
@@ -96,8 +97,20 @@ def status_of(error: BaseException) -> int:
 def message_of(error: BaseException) -> str:
     """What the error says, in the reader's language."""
     if isinstance(error, DiaoquError):
-        return say(error.template, error.params)
+        return say(error.template, error.params if wants_problem() else _for_people(error.params))
     return _(str(error))
+
+
+def _for_people(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of people and roles as their names, instants as pages show them; programs get them as they are stored."""
+    named: dict[str, Callable[[Any], str]] = {
+        "assignee": display_name,
+        "username": display_name,
+        "people": lambda keys: _(", ").join(display_name(key) for key in str(keys).split(", ")),
+        "group": role_name,
+        "at": lambda at: format_time(at, seconds=True),
+    }
+    return {key: named[key](value) if key in named and value else value for key, value in params.items()}
 
 
 def wants_problem() -> bool:

@@ -5,9 +5,23 @@ from collections.abc import Iterable
 from flask import Flask, g
 from sqlalchemy import select
 
+from engine.errors import N_
 from engine.models import User
 from web.edge import reading
-from web.i18n import language
+from web.i18n import _, language
+
+GROUPS = {
+    "employee": N_("Employee"),
+    "reviewer": N_("Reviewer"),
+    "operator": N_("Retrieval operator"),
+    "archivist": N_("Archivist"),
+    "committee": N_("Safety committee"),
+    "chair": N_("Committee chair"),
+    "owner": N_("Process owner"),
+    "auditor": N_("Auditor"),
+    "admin": N_("Administrator"),
+}
+"""The roles, and what they are called."""
 
 
 def _known() -> dict[str, tuple[str, str]]:
@@ -37,6 +51,11 @@ def display_name(username: str | None) -> str:
     remember([username])
     name, name_en = _known()[username]
     return (name_en or name) if language() == "en" else name
+
+
+def role_name(group: str) -> str:
+    """What a role is called; a group that a diagram brings has no other name than its key."""
+    return _(GROUPS[group]) if group in GROUPS else group
 
 
 def install(app: Flask) -> None:

@@ -42,7 +42,7 @@ def test_the_page_shows_the_case_the_ways_on_and_where_it_stands(head: Visitor) 
     assert "A bicycle was knocked over at the gate" in page
     assert "2026-01-31 09:00 – 09:20" in page
     assert re.search(r"Approve</dt><dd>Preliminary review", page)
-    assert re.search(r"send back</dt><dd>Fill in the application form", page)
+    assert re.search(r"Send back</dt><dd>Fill in the application form", page)
     assert "data-diagram" in page or "Where the case stands" in page
     assert "here now" in page
     assert "****0001" in page, "a telephone number is personal and masked"

@@ -53,6 +53,9 @@ DATA = {
 }
 """What people have typed, and the names of makes and formats: the same in every language."""
 
+SAID_ELSEWHERE = {"/cases/", "/cases/1/diagram", "/cases/1/access", "/audit/", "/admin/trainings", "/admin/cameras"}
+"""What these pages are made of is on other pages too: one language is enough, there are 60 s for all."""
+
 NEW = {*actors.EVENTS.values(), "It is not sealed yet."}
 """Texts that the catalogue is given with the next release."""
 
@@ -96,6 +99,8 @@ def test_pages_are_accessible_and_keep_the_content_policy(chromium: Browser, hou
     with arriving(chromium, url, username, language, **options) as guest:
         guest.data |= DATA | (NEW if language == "zh" else set())
         for path in PAGES[username]:
+            if language == "zh" and path in SAID_ELSEWHERE:
+                continue
             guest.open(path.format(house.requests()[0]))
             guest.examine(path)
 

@@ -127,7 +127,7 @@ class Sheet:
             help=self.say(field.description),
             value=_for_input(field, value),
             error=say(error.template, dict(error.params)) if error else "",
-            # What only its group hides says nothing itself: the page's script shows the group and would leave it hidden.
+            # What only its group hides says nothing itself: the script shows the group and would leave it hidden.
             hidden=field.hide is not None and field.id in self.hidden,
             hide=orjson.dumps(field.hide.to_json()).decode() if field.hide else "",
             fixed=fixed,

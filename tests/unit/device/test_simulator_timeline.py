@@ -8,8 +8,8 @@ import pytest
 
 from device.recorders.base import Span
 from device.simulator import AUDIO_TRACK, CAMERAS, LOCAL_TIME, MediaError, Simulator, prepare_media
-from device.simulator.media import find_ffmpeg
 from device.simulator.loops import load_video
+from device.simulator.media import find_ffmpeg
 from device.simulator.packets import access_units, nal_type
 from device.simulator.timeline import Timeline, instant, microseconds, ntp
 

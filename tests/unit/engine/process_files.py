@@ -126,7 +126,9 @@ CAMERAS = process(
     flows("start", "each", "end"),
 )
 
-FETCH = process("fetch_one", service("fetch", "office/fetch", "fetched", camera="camera"), flows("start", "fetch", "end"))
+FETCH = process(
+    "fetch_one", service("fetch", "office/fetch", "fetched", camera="camera"), flows("start", "fetch", "end")
+)
 """One job, and nobody catches its errors."""
 
 LOOK_UP = process(

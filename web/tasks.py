@@ -280,13 +280,28 @@ def _sent_back(task: Task) -> dict[str, Any] | None:
     return max(returned, key=lambda found: str(found["at"]), default=None)
 
 
-def _fault(session: Session, task: Task) -> str:
-    """What a service task reported, when it was its failure that called for this task."""
+FAULTS = {
+    "RECORDER_UNREACHABLE": N_("The recorder cannot be reached"),
+    "RECORDER_REFUSED": N_("The recorder refused"),
+    "DISK_FULL": N_("There is no room left on the disk"),
+    "STORE_FAILED": N_("A store could not be written or read"),
+}
+
+
+def _fault(session: Session, task: Task) -> dict[str, str]:
+    """What failed, when the failure of a service task called for this one: in the reader's language, and as reported.
+
+    The report stands in the history as the device gave it, so it is in English.
+    """
     query = select(HistoryEvent.payload).where(
         HistoryEvent.instance_id == task.instance_id, HistoryEvent.kind == "error", HistoryEvent.at == task.created_at
     )
     payload = session.scalars(query.limit(1)).one_or_none()
-    return str(orjson.loads(payload).get("message", "")) if payload else ""
+    if payload is None:
+        return {}
+    error = orjson.loads(payload)
+    known = FAULTS.get(error.get("code", ""))
+    return {"what": _(known) if known else "", "report": str(error.get("message", ""))}
 
 
 def _checks(task: Task) -> list[dict[str, Any]]:

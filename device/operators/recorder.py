@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from device import cases, evidence, media, registers, retention
+from device import evidence, media, registers, retention
 from device.evidence import Described
 from device.models import Camera, Case, EvidenceItem
 from device.operators.running import (
@@ -89,8 +89,9 @@ def coverage(context: JobContext, *, cameras: list[str], start_at: str, end_at: 
     dates = [one["overwritten_at"] for one in found if one["overwritten_at"]]
     overwritten_at = min(dates, default=None)
     if overwritten_at:
-        with context.database.transaction() as session:
-            cases.of_instance(session, context.instance_id).overwritten_at = datetime.fromisoformat(overwritten_at)
+        noted = update(Case).where(Case.instance_id == context.instance_id)
+        with context.database.transaction() as session:  # a process that only asks has no case to note it in
+            session.execute(noted.values(overwritten_at=datetime.fromisoformat(overwritten_at)))
     return {"status": overall, "overwritten_at": overwritten_at, "cameras": found}
 
 

@@ -1,8 +1,10 @@
 """The committee's vote, the chair, the emergency and its ratification, reminders (clause 2.3, conduct)."""
 
+import io
 from datetime import timedelta
 from typing import Any
 
+import pypdf
 import pytest
 from office import Office, Request
 from sqlalchemy import delete, select
@@ -94,13 +96,17 @@ def test_2_3_nobody_votes_for_another_member_or_twice(at: Arrive) -> None:
     assert [vote["by"] for vote in request.data["votes"]] == ["member1"]
 
 
-def test_2_3_conditions_of_the_approval_reach_the_record(at: Arrive) -> None:
+def test_2_3_conditions_of_an_approval_are_on_the_case(at: Arrive) -> None:
     request = at("vote_committee")
     assert request.decide("vote_committee", "approve", by="member1", conditions="仅限保卫部观看").status == 200
     assert request.decide("vote_committee", "approve", by="member2").status == 200
     assert "仅限保卫部观看" in str(request.data["approval"]["conditions"])
     request.lead("confirm_readiness")
-    assert "仅限保卫部观看" in request.office.person("operator").get(request.page).text
+    operator = request.office.person("operator")
+    assert "仅限保卫部观看" in operator.get(request.page).text
+    form = operator.get(f"{request.page}/documents/application.pdf").data
+    pages = pypdf.PdfReader(io.BytesIO(form)).pages
+    assert "仅限保卫部观看" in "".join(page.extract_text() for page in pages).replace("\n", "")
 
 
 def test_conduct_members_of_the_applicants_department_get_no_vote(at: Arrive) -> None:

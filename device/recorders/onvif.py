@@ -33,7 +33,7 @@ from device.recorders.base import (
 )
 from device.recorders.replay import Acquisition, free_space, rehearse
 from device.recorders.soap import FaultError, Wire, simple_items, text
-from device.recorders.times import parse_time
+from device.recorders.times import parse_time, roundest, shown_time
 from device.rtsp_messages import Limits, Login
 
 SECOND = timedelta(seconds=1)
@@ -150,7 +150,7 @@ class OnvifRecorder:
             sent = self._now()
             answer = self._wire.call("devicemgmt", "GetSystemDateAndTime")
             received = self._now()
-            shown = _shown_time(answer)
+            shown = shown_time(answer)
             answers += 1
             least, most = shown - received, shown + SECOND - sent
             low, high = max(low, least), min(high, most)
@@ -159,7 +159,7 @@ class OnvifRecorder:
             if high - low <= FINE_ENOUGH or time.monotonic() - began > MEASURING_SECONDS:
                 break
             time.sleep(0.02)
-        middle = _roundest(low, high)
+        middle = roundest(low, high)
         return ClockOffset(
             middle,
             max(high - middle, middle - low),
@@ -380,30 +380,6 @@ def _topic() -> etree._Element:
     topic.set("Dialect", DIALECT)
     topic.text = f"tns1:{HISTORY}//."
     return topic
-
-
-def _shown_time(answer: etree._Element) -> datetime:
-    """The UTC time in a GetSystemDateAndTime answer."""
-    found = next(answer.iter("{*}UTCDateTime"), None)
-    if found is not None:
-        try:
-            year, month, day = (int(text(found, f"Date/{name}")) for name in ("Year", "Month", "Day"))
-            hour, minute, second = (int(text(found, f"Time/{name}")) for name in ("Hour", "Minute", "Second"))
-            whole = datetime(year, month, day, tzinfo=UTC)
-            return whole + timedelta(hours=hour, minutes=minute, seconds=second)
-        except (ValueError, OverflowError):
-            pass
-    raise RecorderRefusedError("The recorder does not tell its time in UTC: set its clock and its time zone.")
-
-
-def _roundest(low: timedelta, high: timedelta) -> timedelta:
-    """A whole second or tenth between the two if there is one, else the middle."""
-    middle = (low + high) / 2
-    for step in (SECOND, SECOND / 10):
-        rounded = round(middle / step) * step
-        if low <= rounded <= high:
-            return rounded
-    return middle
 
 
 def _stretches(within: Span, changes: list[tuple[datetime, bool]], initially: bool | None) -> list[Span]:

@@ -3,6 +3,13 @@
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
+from lxml import etree
+
+from device.recorders.base import RecorderRefusedError
+from device.recorders.soap import text as text_of
+
+SECOND = timedelta(seconds=1)
+
 _PATTERN = re.compile(
     r"\s*(\d{4})-(\d{1,2})-(\d{1,2})[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?\s*(Z|z|[+-]\d{2}:?\d{2})?\s*"
 )
@@ -33,3 +40,27 @@ def _zone(text: str | None) -> timezone:
         return UTC
     offset = timedelta(hours=int(text[1:3]), minutes=int(text[-2:]))
     return timezone(-offset if text[0] == "-" else offset)
+
+
+def shown_time(answer: etree._Element) -> datetime:
+    """The UTC time in a GetSystemDateAndTime answer."""
+    found = next(answer.iter("{*}UTCDateTime"), None)
+    if found is not None:
+        try:
+            year, month, day = (int(text_of(found, f"Date/{name}")) for name in ("Year", "Month", "Day"))
+            hour, minute, second = (int(text_of(found, f"Time/{name}")) for name in ("Hour", "Minute", "Second"))
+            whole = datetime(year, month, day, tzinfo=UTC)
+            return whole + timedelta(hours=hour, minutes=minute, seconds=second)
+        except (ValueError, OverflowError):
+            pass
+    raise RecorderRefusedError("The recorder does not tell its time in UTC: set its clock and its time zone.")
+
+
+def roundest(low: timedelta, high: timedelta) -> timedelta:
+    """A whole second or tenth between the two if there is one, else the middle."""
+    middle = (low + high) / 2
+    for step in (SECOND, SECOND / 10):
+        rounded = round(middle / step) * step
+        if low <= rounded <= high:
+            return rounded
+    return middle

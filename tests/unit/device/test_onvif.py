@@ -12,8 +12,8 @@ from replay_room import OFFSET, client, now, span
 
 from device.recorders import open_recorder
 from device.recorders.base import DeviceError, RecorderRefusedError, RecorderUnreachableError, Span
-from device.recorders.onvif import OnvifRecorder, _roundest, _stretches
-from device.recorders.times import parse_time
+from device.recorders.onvif import OnvifRecorder, _stretches
+from device.recorders.times import parse_time, roundest
 from device.simulator import Simulator
 
 
@@ -179,7 +179,7 @@ def test_changes_of_state_fold_into_stretches() -> None:
 
 def test_the_roundest_offset_that_fits_is_taken() -> None:
     ms = timedelta(milliseconds=1)
-    assert _roundest(-20 * ms, 30 * ms) == timedelta(0)
-    assert _roundest(36_980 * ms, 37_030 * ms) == 37_000 * ms
-    assert _roundest(1_280 * ms, 1_320 * ms) == 1_300 * ms
-    assert _roundest(1_230 * ms, 1_240 * ms) == 1_235 * ms
+    assert roundest(-20 * ms, 30 * ms) == timedelta(0)
+    assert roundest(36_980 * ms, 37_030 * ms) == 37_000 * ms
+    assert roundest(1_280 * ms, 1_320 * ms) == 1_300 * ms
+    assert roundest(1_230 * ms, 1_240 * ms) == 1_235 * ms

@@ -153,7 +153,7 @@ def test_a_lost_connection_raises_when_partial_copies_are_not_wanted(recorder: S
 
 
 def test_a_line_that_never_carries_a_frame_is_unreachable(recorder: Simulator, tmp_path: Path) -> None:
-    with BadLine(recorder, Fault("stall", 1900)) as line:
+    with BadLine(recorder, *[Fault("stall", 1900)] * 9) as line:
         driver = client(recorder, rtsp_override=line.address, stall=0.4, timeout=1.0)
         with pytest.raises(RecorderUnreachableError):
             driver.acquire("gate", span("05:00:00", 60), tmp_path / "copy.mkv")

@@ -23,6 +23,12 @@ for (const menu of document.querySelectorAll('[data-menu]')) {
 
 document.querySelector('[data-focus]')?.focus();
 
+// Tabs that do not all fit on a phone show the one that is open.
+for (const tab of document.querySelectorAll('.tabs [aria-current]')) {
+  const row = tab.parentElement;
+  row.scrollLeft = tab.offsetLeft - row.offsetLeft - (row.clientWidth - tab.offsetWidth) / 2;
+}
+
 // A second click on a submit button while the first is under way does nothing; the server would refuse it anyway.
 for (const form of document.querySelectorAll('form[method="post"]')) {
   let sent = false;

@@ -7,6 +7,8 @@ from live_office import Office
 from looking import Visitor
 from playwright.sync_api import expect
 
+from web import seed
+
 Arrive = Callable[..., Visitor]
 
 REASON = "A parcel was damaged"
@@ -179,7 +181,8 @@ def test_pages_can_be_read_in_the_dark(arrive: Arrive, office: Office) -> None:
 def test_every_page_of_a_case_fits_phones_and_the_dark(arrive: Arrive, office: Office, options: dict) -> None:
     """All that a person meets on the way of one request, except what only one state of it shows."""
     task = office.request("gate", "garage", to="check_playback", reason=REASON)
-    typed = [REASON, *DIRECTORY]
+    titles = [title for _name, _zh, _en, _department, title, *_rest in seed.PEOPLE]
+    typed = [REASON, "目的正当，范围必要", "first", *DIRECTORY, *titles]
     operator = arrive("operator", "zh", typed=typed, **options)
     operator.open(task)
     operator.look("playback check")
@@ -187,6 +190,7 @@ def test_every_page_of_a_case_fits_phones_and_the_dark(arrive: Arrive, office: O
     case = operator.path
     for tab in ("", "/diagram", "/footage", "/documents", "/custody", "/access"):
         operator.open(f"{case}{tab}")
+        expect(operator.main.locator("nav.tabs a[aria-current]")).to_be_in_viewport(ratio=1)
         operator.look(f"case {tab.strip('/') or 'overview'}")
     for name, paths in {
         "operator": ("/tasks", "/cases/", "/operations"),

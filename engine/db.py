@@ -1,5 +1,6 @@
 """Sessions on SQLite (WAL, FULL) and PostgreSQL with one code path; readers never take the write lock."""
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -9,8 +10,10 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from engine.errors import NoRoomError
 from engine.settings import ROOT
 
 
@@ -35,10 +38,15 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
+        """Raises NoRoomError when the database's disk is full; nothing is stored then."""
         session = Session(self.writer, expire_on_commit=False)
         try:
             with self._write_lock if self.sqlite else nullcontext(), session, session.begin():
                 yield session
+        except DBAPIError as error:
+            if _is_full(error.orig):
+                raise NoRoomError from error
+            raise
         finally:
             self._follow_up(session)
 
@@ -65,6 +73,15 @@ class Database:
     def dispose(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
+
+
+_POSTGRES_DISK_FULL = "53100"
+
+
+def _is_full(error: BaseException | None) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return getattr(error, "sqlstate", None) == _POSTGRES_DISK_FULL
 
 
 _FOLLOW_UPS = "follow-ups"

@@ -47,6 +47,15 @@ class OversizedError(EngineError):
     """The input is larger than the engine accepts."""
 
 
+class NoRoomError(EngineError):
+    """The disk of the database is full; nothing was stored."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            N_("There is no room left on the disk of this service. Nothing was stored; tell an administrator.")
+        )
+
+
 class InvalidFormError(EngineError):
     """The data does not satisfy the form: `fields` maps a field's key to its error."""
 

@@ -23,6 +23,7 @@ from engine.errors import (
     DiaoquError,
     ExpressionError,
     InvalidFormError,
+    NoRoomError,
     NotAllowedError,
     NotFoundError,
     OversizedError,
@@ -42,6 +43,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (InvalidFormError, 422),
     (DefinitionError, 422),
     (ExpressionError, 422),
+    (NoRoomError, 507),
     (UnknownOperatorError, 422),
     (OperatorParameterError, 422),
     (RecorderBusyError, 503),
@@ -66,6 +68,7 @@ TITLES: Mapping[int, str] = {
     502: N_("The recorder refused"),
     503: N_("The recorder is busy"),
     504: N_("The recorder cannot be reached"),
+    507: N_("There is no room left on the disk"),
 }
 
 ADVICE: Mapping[int, str] = {

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from device import access
 from device.models import Case
-from engine import clock, definitions, tasks
+from engine import clock, definitions, identity, tasks
 from engine.definitions import text_digest
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotAllowedError
 from engine.forms import Form
@@ -106,7 +106,7 @@ def show(task_id: UUID) -> Any:
         return _readonly(session, task, message_of(refusal) if refusal else "")
     form = _form(session, task)
     draft = drafts.load(session, user.username, str(task_id))
-    values = draft.data if draft else _initial(task, form, user)
+    values = draft.data if draft else _initial(session, task, form, user)
     return _page(session, task, form, values, draft=draft)
 
 
@@ -202,14 +202,19 @@ def _form(session: Session, task: Task) -> Form | None:
     return definitions.form(session, task.instance.definition_id, task.form) if task.form else None
 
 
-def _initial(task: Task, form: Form | None, user: User) -> dict[str, Any]:
+def _initial(session: Session, task: Task, form: Form | None, user: User) -> dict[str, Any]:
     """The empty form; or, when one's own application came back for correction, what it said."""
     if form is None:
         return {}
+    values = form.initial(task.data)
     earlier = task.data.get(task.variable) if task.variable else None
     if isinstance(earlier, dict) and earlier.get("by") == user.username and form.field("decision") is None:
-        return {**form.initial(task.data), **earlier}
-    return form.initial(task.data)
+        return {**values, **earlier}
+    for field in form.inputs:  # the process knows people by their user names; a record names them
+        known = values.get(field.key)
+        if field.personal and not field.locked and isinstance(known, str) and (found := identity.find(session, known)):
+            values[field.key] = found.name
+    return values
 
 
 def _sheet(session: Session, task: Task, form: Form, values: Any, errors: dict[str, FieldError] | None = None) -> Sheet:

@@ -298,6 +298,7 @@ def complete_record(visitor: Visitor, number: str) -> None:
     page = visitor.page
     open_task(visitor, number, name="填写调取记录表")
     expect(page.locator("#field-reason")).to_have_text(REASON)
+    expect(page.locator("#field-operators")).to_have_value("钱调取")
     visitor.look("record form")
     page.locator("#field-clock_method").select_option("measured")
     page.locator("#field-export_method").select_option("native_stream")

@@ -195,7 +195,7 @@ def test_a_foreign_task_is_neither_taken_nor_completed(
     check_chinese(door.claim(user, task, lang="zh"), template, id=task, assignee="王主管")
 
 
-@pytest.mark.parametrize("task", [str(uuid4()), "12345", "%20", "../definitions"])
+@pytest.mark.parametrize("task", [str(UUID(int=11)), "12345", "%20", "../definitions"])
 def test_an_unknown_task_is_not_found(service: Premises, door: Door, task: str) -> None:
     for lang in ("en", "zh"):
         for answer in (door.claim("head", task, lang=lang), door.complete("head", task, APPROVE, lang=lang)):

@@ -140,6 +140,7 @@ def first_task(request: Request) -> str:
         ("上午十点", local(hours=2), {"start_at"}),
         ("2026-02-01T10:00:00", local(hours=2), {"start_at"}),
     ],
+    ids=["backwards", "empty", "future end", "future", "too long", "no start", "no time", "no zone"],
 )
 def test_p2_a_span_is_bounded_and_in_the_past(office: Office, start_at: str, end_at: str, fields: set[str]) -> None:
     assert refused(office, start_at=start_at, end_at=end_at) == fields

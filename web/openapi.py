@@ -65,7 +65,7 @@ SCHEMAS: dict[str, Any] = {
         actor=STRING,
         payload=OBJECT,
         lookups=many({}),
-        derived=many({}),
+        derived=OBJECT,
         digest=STRING,
     ),
     "Verification": thing(
@@ -83,7 +83,7 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         "Deploy diagrams, decision tables and forms as a new version",
         {"multipart/form-data": thing(note=STRING, files=many({"type": "string", "format": "binary"}))},
         (201, thing("definitions", definitions=many(ref("Definition")))),
-        "401 403 413 422",
+        "400 401 403 409 413 422",
     ),
     ("get", "/definitions", "All versions of all processes", None, (200, many(ref("Definition"))), "401"),
     (
@@ -92,7 +92,7 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         "Start a process",
         {"application/json": thing("process_id", process_id=STRING, data=OBJECT)},
         (201, ref("Instance")),
-        "400 401 403 404 413",
+        "400 401 403 404 413 422",
     ),
     ("get", "/instances/{id}", "One process instance", None, (200, ref("Instance")), "401 404"),
     ("get", "/instances/{id}/history", "Its hash-chained history", None, (200, many(ref("Event"))), "401 404"),
@@ -110,7 +110,7 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         "Open tasks: ?instance= of one instance, else the caller's inbox",
         None,
         (200, many(ref("Task"))),
-        "401",
+        "401 404",
     ),
     ("get", "/tasks/{id}", "One task", None, (200, ref("Task")), "401 404"),
     ("post", "/tasks/{id}/claim", "Take a task", None, (200, ref("Task")), "401 403 404 409"),
@@ -132,7 +132,7 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
             )
         },
         (202, thing(delivered=INTEGER)),
-        "400 401 403 404 409",
+        "400 401 403 404 409 413 422",
     ),
 ]
 
@@ -144,6 +144,7 @@ REASONS = {
     "409": "Somebody was faster, or the state does not allow it",
     "413": "Too large",
     "422": "Refused: see `fields` or `problems`",
+    "default": "Something went wrong on our side; `reference` stands in the log",
 }
 
 
@@ -164,7 +165,7 @@ def document() -> dict[str, Any]:
                         "description": REASONS[code],
                         "content": {"application/problem+json": {"schema": ref("Problem")}},
                     }
-                    for code in refusals.split()
+                    for code in [*refusals.split(), "default"]
                 },
             },
         }

@@ -26,7 +26,8 @@ SHELF = "A-03-17"
 TYPED = {REASON, INCIDENT, POSITION, RECIPIENT, COMMENT, SHELF}
 LONG_MS = 120_000
 
-PROGRESS = """() => new Promise(resolve => {
+PROGRESS = """() => new Promise((resolve, refuse) => {
+  setTimeout(() => refuse(new Error('nothing moves')), 60000);
   const root = document.querySelector('[data-progress]'), seen = {};
   const note = () => {
     for (const line of root.querySelectorAll('[data-job]')) {

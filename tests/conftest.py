@@ -25,6 +25,15 @@ POSTGRES_URL = os.environ.get("DIAOQU_TEST_POSTGRES_URL", "")
 DATABASES = ["sqlite", "postgresql"] if POSTGRES_URL else ["sqlite"]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On PostgreSQL `make test` runs the engine's own tests; whatever else uses a database waits for `make test-full`."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        if callspec and callspec.params.get("database") == "postgresql" and "engine" not in item.path.parts:
+            item.add_marker(pytest.mark.long)
+
+
 class HeldClock:
     """Stands at `at` until it is moved; 2026-02-02 09:00 in Shanghai to begin with."""
 

@@ -27,7 +27,7 @@ DATABASES = ["sqlite", "postgresql"] if POSTGRES_URL else ["sqlite"]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """On PostgreSQL `make test` runs the engine's own tests; whatever else uses a database waits for `make test-full`."""
+    """On PostgreSQL `make test` runs the engine's own tests, `make test-full` everything that has a database."""
     for item in items:
         callspec = getattr(item, "callspec", None)
         if callspec and callspec.params.get("database") == "postgresql" and "engine" not in item.path.parts:

@@ -9,12 +9,28 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from engine.errors import NoRoomError
-from engine.settings import ROOT
+from engine.errors import N_, EngineError, NoRoomError
+from engine.settings import ROOT, SettingsError
+
+
+class DatabaseAwayError(EngineError):
+    """The database cannot be reached or opened: see whether it runs, and DIAOQU_DATABASE_URL."""
+
+
+def _backend(url: str) -> str:
+    try:
+        found = make_url(url).get_backend_name()
+    except ArgumentError:
+        found = ""
+    if found not in ("sqlite", "postgresql"):
+        raise SettingsError(
+            N_("DIAOQU_DATABASE_URL must begin with sqlite:/// and a path, or with postgresql+psycopg:// and a host.")
+        )
+    return found
 
 
 class Database:
@@ -25,8 +41,9 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
+        """Opens no connection yet. Raises SettingsError when `url` is no address of a supported database."""
         self.url = url
-        self.sqlite = url.startswith("sqlite")
+        self.sqlite = _backend(url) == "sqlite"
         self._write_lock = threading.Lock()  # SQLite's busy timeout is unfair among threads; a lock is not
         if self.sqlite:
             path = url.removeprefix("sqlite:///")
@@ -64,11 +81,20 @@ class Database:
             action(self)
 
     def upgrade(self, revision: str = "head") -> None:
-        """Bring the schema to `revision` by the migrations in migrations/."""
+        """Bring the schema to `revision` by the migrations in migrations/.
+
+        Raises:
+            DatabaseAwayError: the database cannot be reached or opened.
+        """
         config = Config()
         config.set_main_option("script_location", str(ROOT / "migrations"))
         config.attributes["engine"] = self.writer
-        command.upgrade(config, revision)
+        try:
+            command.upgrade(config, revision)
+        except OperationalError as error:
+            raise DatabaseAwayError(
+                N_("The database cannot be opened: %(reason)s"), reason=str(error.orig).strip().splitlines()[0]
+            ) from error
 
     def dispose(self) -> None:
         self.writer.dispose()

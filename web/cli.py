@@ -12,7 +12,7 @@ from sqlalchemy import select
 import device.operators  # noqa: F401 - registers what diagrams may call
 from device.cli import recorder, simulate_recorder
 from engine import backtest, clock, definitions, identity, lint
-from engine.errors import DefinitionError, DiaoquError, NotFoundError
+from engine.errors import DefinitionError, DiaoquError, InvalidFormError, NotFoundError
 from engine.jobs import LEASE
 from engine.models import User
 from engine.settings import ROOT
@@ -21,7 +21,7 @@ from web.setup import opened
 
 
 class Group(click.Group):
-    """Turns the project's errors into one line on stderr and exit status 1."""
+    """Turns the project's errors, and the operating system's, into lines on stderr and exit status 1."""
 
     def invoke(self, context: click.Context) -> object:
         try:
@@ -30,9 +30,21 @@ class Group(click.Group):
             for problem in error.problems:
                 click.echo(str(problem), err=True)
             context.exit(1)
+        except InvalidFormError as error:
+            for name, field in error.fields.items():
+                click.echo(f"diaoqu: {name}: {field}", err=True)
+            context.exit(1)
         except DiaoquError as error:
             click.echo(f"diaoqu: {error}", err=True)
             context.exit(1)
+        except BrokenPipeError:
+            raise  # click knows what to do when nobody reads on
+        except OSError as error:
+            click.echo(f"diaoqu: {error.filename or 'system'}: {error.strerror or error}", err=True)
+            context.exit(1)
+
+
+PORT = click.IntRange(1, 65535)
 
 
 @click.group(cls=Group)
@@ -52,7 +64,7 @@ for _name, _command in proof.COMMANDS.items():
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", type=PORT, default=8000, show_default=True)
 @click.option("--first-run", is_flag=True, help="Make a secret key and deploy the procedure when there are none yet.")
 def serve(host: str, port: int, first_run: bool) -> None:
     """Serve the pages, the REST API and the job worker in one process."""
@@ -68,7 +80,7 @@ def serve(host: str, port: int, first_run: bool) -> None:
 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", type=PORT, default=8000, show_default=True)
 def web(host: str, port: int) -> None:
     """Serve the pages and the REST API only; run `diaoqu worker` beside it."""
     from web.server import Server
@@ -80,7 +92,7 @@ def web(host: str, port: int) -> None:
 
 @main.command()
 @click.option("--site", help="Only jobs of this site (default: DIAOQU_SITE).")
-@click.option("--slots", default=4, show_default=True, help="Jobs at a time.")
+@click.option("--slots", type=click.IntRange(1, 64), default=4, show_default=True, help="Jobs at a time.")
 @click.option(
     "--lease",
     type=click.FloatRange(min=1),
@@ -119,7 +131,10 @@ def collect(paths: tuple[Path, ...]) -> dict[str, str]:
             files |= definitions.read_folder(path)
         else:
             single[f"forms/{path.name}" if path.suffix == ".form" else path.name] = path.read_bytes()
-    return files | definitions.decoded(single)
+    files |= definitions.decoded(single)
+    if not files:
+        raise click.UsageError(f"there is no {', '.join(definitions.SUFFIXES)} file in {', '.join(map(str, paths))}")
+    return files
 
 
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
@@ -132,15 +147,21 @@ PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(exists=
 def deploy(paths: tuple[Path, ...], note: str, by: str) -> None:
     """Deploy diagrams, decision tables and forms as a new version; cases under way stay on theirs."""
     with opened() as (database, _), database.transaction() as session:
-        for found in definitions.deploy(session, collect(paths), by=by, note=note):
-            click.echo(f"{found.process_id} version {found.version}")
+        deployed = definitions.deploy(session, collect(paths), by=by, note=note)
+    for found in deployed:
+        click.echo(f"{found.process_id} version {found.version}")
+    if not deployed:
+        click.echo("Nothing has changed.")
 
 
 @main.command("lint")
 @PATHS
 def lint_command(paths: tuple[Path, ...]) -> None:
     """Check diagrams, decision tables and forms; prints file:line: element: rule: message."""
-    found = lint.lint(collect(paths))
+    try:
+        found = lint.lint(collect(paths))
+    except DefinitionError as error:  # files that are no text
+        found = error.problems
     for problem in found:
         click.echo(str(problem))
     sys.exit(1 if any(problem.severity == "error" for problem in found) else 0)
@@ -198,7 +219,7 @@ def token() -> None:
 
 @token.command("create")
 @click.argument("username")
-@click.option("--days", default=90, show_default=True, help="Valid for so many days.")
+@click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="Valid for so many days.")
 def create_token(username: str, days: int) -> None:
     """Print a new bearer token of a person; it is shown this once."""
     with opened() as (database, _), database.transaction() as session:
@@ -224,7 +245,7 @@ def upgrade() -> None:
 
 
 @main.command()
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", type=PORT, default=8000, show_default=True)
 @click.option("--exit", "leave", is_flag=True, help="End afterwards instead of leaving the service running.")
 @click.option("--data", type=click.Path(path_type=Path), default=ROOT / "data" / "demo", show_default="data/demo")
 def demo(port: int, leave: bool, data: Path) -> None:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from engine.models import Base
@@ -91,7 +91,7 @@ class EvidenceItem(Base):
     camera: Mapped[str] = mapped_column(String(64), default="")
     path: Mapped[str] = mapped_column(String(500))
     media_type: Mapped[str] = mapped_column(String(100))
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"))
     digest: Mapped[str] = mapped_column(String(80))
     master_id: Mapped[int | None] = mapped_column(ForeignKey("evidence_items.id"))
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)

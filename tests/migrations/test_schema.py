@@ -1,0 +1,143 @@
+"""The migrations lead from nothing to exactly the schema of the models, on SQLite and on PostgreSQL."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from conftest import DATABASES
+from sqlalchemy import Engine, inspect, text
+
+from device.models import Case, EvidenceItem
+from engine.db import Database
+from engine.models import Base, Deployment, Instance, ProcessDefinition
+from engine.settings import ROOT
+
+
+@pytest.fixture(params=DATABASES)
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database without any table."""
+    if request.param == "postgresql":
+        found = Database(request.getfixturevalue("postgres_url"))
+        with found.writer.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+    else:
+        found = Database(f"sqlite:///{tmp_path / 'empty.db'}")
+    yield found
+    if request.param == "postgresql":  # other tests expect the tables to be those of the models
+        with found.writer.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+    found.dispose()
+
+
+def schema(engine: Engine) -> dict[str, Any]:
+    """Everything that the database itself says about its tables."""
+    found = inspect(engine)
+
+    def by_name(rows: Any) -> list[dict[str, Any]]:
+        return sorted((dict(row) for row in rows), key=lambda row: str(row.get("name")))
+
+    return {
+        table: {
+            "columns": {
+                column["name"]: (str(column["type"]), column["nullable"], column["default"])
+                for column in found.get_columns(table)
+            },
+            "primary key": found.get_pk_constraint(table),
+            "foreign keys": by_name(found.get_foreign_keys(table)),
+            "unique": by_name(found.get_unique_constraints(table)),
+            "indexes": by_name(found.get_indexes(table)),
+        }
+        for table in found.get_table_names()
+        if table != "alembic_version"
+    }
+
+
+def test_the_migrations_make_the_schema_of_the_models(empty: Database) -> None:
+    empty.upgrade()
+    migrated = schema(empty.writer)
+    with empty.writer.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Base.metadata) == []
+    Base.metadata.drop_all(empty.writer)
+    Base.metadata.create_all(empty.writer)
+    assert migrated == schema(empty.writer)
+    assert set(migrated) == set(Base.metadata.tables)
+
+
+def test_upgrading_again_changes_nothing(empty: Database) -> None:
+    empty.upgrade()
+    before = schema(empty.writer)
+    empty.upgrade()
+    assert schema(empty.writer) == before
+
+
+def test_each_migration_leads_on_from_the_one_before() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    assert len(scripts.get_heads()) == 1
+    revisions = list(reversed(list(scripts.walk_revisions())))
+    assert [revision.down_revision for revision in revisions] == [None, *(found.revision for found in revisions[:-1])]
+    for number, revision in enumerate(revisions, 1):
+        assert Path(revision.path).name.startswith(f"{number:04d}_"), "named in their order, and for their change"
+        assert revision.doc
+
+
+def test_rows_survive_every_later_migration(empty: Database) -> None:
+    """What an installation of the first schema holds is there after the last migration."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    first = next(found for found in ScriptDirectory.from_config(config).walk_revisions() if found.down_revision is None)
+    empty.upgrade(first.revision)
+    at = datetime(2026, 2, 2, 1, 0, tzinfo=UTC).isoformat(timespec="microseconds")
+    with empty.writer.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO users (username, name, name_en, password_hash, title, employee_no, phone, email, locale,"
+                " active, failed_logins, created_at) VALUES ('head', '王', '', 'x', '', '', '', '', 'zh', true, 0, :at)"
+            ),
+            {"at": at},
+        )
+    empty.upgrade()
+    with empty.reading() as session:
+        assert session.execute(text("SELECT username, created_at FROM users")).all() == [("head", at)]
+
+
+@pytest.mark.parametrize("size", [2**31, 50 * 2**30], ids=["2 GiB", "50 GiB"])
+def test_footage_may_be_larger_than_two_gigabytes(empty: Database, size: int) -> None:
+    """A day of one camera at 4 Mbit/s is more than 40 GB."""
+    empty.upgrade()
+    at = datetime(2026, 2, 2, 1, 0, tzinfo=UTC)
+    with empty.transaction() as session:
+        deployment = Deployment(deployed_at=at, deployed_by="owner", note="")
+        definition = ProcessDefinition(
+            process_id="p", version=1, name="p", file="p.bpmn", digest="x", deployment=deployment
+        )
+        session.add(definition)
+        session.flush()
+        instance = Instance(
+            id=uuid4(), definition_id=definition.id, process_id="p", version=1, business_key="", state="running",
+            started_by="a", started_at=at, changed_at=at, seq=0, head="x", data={},
+        )  # fmt: skip
+        session.add(instance)
+        session.flush()
+        case = Case(number="调取-2026-0001", instance_id=instance.id, applicant="a", opened_at=at, outcome="")
+        session.add(case)
+        session.flush()
+        session.add(
+            EvidenceItem(
+                case_id=case.id, kind="master", path="masters/a.mkv", media_type="video/x-matroska", size=size,
+                digest="x", facts={}, created_at=at, discarded_at=None,
+            )
+        )  # fmt: skip
+    with empty.reading() as session:
+        assert session.query(EvidenceItem.size).scalar() == size

@@ -38,7 +38,8 @@ def opened(jobs: Jobs, session: Session, **given: Any) -> dict[str, Any]:
 
 
 def test_every_operator_of_the_procedure_is_registered_with_a_label_in_both_languages() -> None:
-    known = {found.id: found for found in operators.catalogue()}
+    installed = operators.catalogue()
+    known = {found.id: found for found in installed if found.function.__module__.startswith("device.")}
     assert set(known) >= {
         "access/grant",
         "access/revoke",

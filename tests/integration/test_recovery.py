@@ -41,8 +41,8 @@ BEFORE: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def ready(founded: Premises, recorder: RecorderProcess, tmp_path_factory: pytest.TempPathFactory) -> Premises:
-    """A case that asks for twenty minutes, ready to be retrieved; standing still."""
-    return standing(founded, tmp_path_factory.mktemp("ready") / "data", ["gate"], minutes=20)
+    """A case that asks for twelve minutes, ready to be retrieved; standing still."""
+    return standing(founded, tmp_path_factory.mktemp("ready") / "data", ["gate"], minutes=12)
 
 
 def standing(founded: Premises, folder: Path, cameras: list[str], *, minutes: float) -> Premises:
@@ -75,7 +75,7 @@ def in_the_middle(premises: Premises, instance: str) -> bool:
     job = premises.job(instance, "acquire_footage")
     assert job is None or job.state in {"ready", "running"}, f"too late: {job.state}"
     written = sum(path.stat().st_size for path in (premises.folder / "scratch").rglob("*.mkv*"))
-    return written > 1_000_000
+    return written > 500_000
 
 
 def test_a_worker_killed_in_the_middle_of_the_retrieval_ends_in_the_same_bag(ready: Premises, copied: Copy) -> None:
@@ -215,9 +215,9 @@ def result(premises: Premises, element: str) -> Any:
 
 
 def stored(premises: Premises) -> dict[str, str]:
-    """Everything on both stores."""
+    """Everything on both stores, but for what was begun and the seals, which come at their own times."""
     found = tree(premises.folder / "store")
-    return {path: digest for path, digest in found.items() if "/.incoming/" not in path}
+    return {path: digest for path, digest in found.items() if "/.incoming/" not in path and "/ledger/" not in path}
 
 
 def run(station: Premises, copied: Copy, element: str, *, doom: int) -> tuple[Premises, int]:
@@ -233,7 +233,7 @@ def run(station: Premises, copied: Copy, element: str, *, doom: int) -> tuple[Pr
     return premises, int(count.read_text()) if count.exists() else 0
 
 
-SAMPLE = [("acquire_footage", 0.7), ("back_up_footage", 0.4), ("archive_case", 0.6)]
+SAMPLE = [("back_up_footage", 0.4), ("archive_case", 0.6)]
 
 
 @pytest.mark.parametrize(("element", "share"), SAMPLE)

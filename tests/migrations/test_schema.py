@@ -1,5 +1,6 @@
 """The migrations lead from nothing to exactly the schema of the models, on SQLite and on PostgreSQL."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from conftest import DATABASES
 from sqlalchemy import Engine, inspect, text
 
 from device.models import Case, EvidenceItem
@@ -20,7 +20,7 @@ from engine.models import Base, Deployment, Instance, ProcessDefinition
 from engine.settings import ROOT
 
 
-@pytest.fixture(params=DATABASES)
+@pytest.fixture(params=["sqlite", "postgresql"] if os.environ.get("DIAOQU_TEST_POSTGRES_URL") else ["sqlite"])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """A database without any table."""
     if request.param == "postgresql":

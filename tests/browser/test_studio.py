@@ -38,10 +38,15 @@ def modeler(guest: Visitor, path: str = DESK) -> Page:
 
 
 def select(page: Page, element: str) -> None:
-    """As a click on it; the diagram is larger than the window, so the test moves it into view first."""
+    """As a click on it; the diagram is larger than the window, so the test moves it into view first.
+
+    A click takes the focus from the panel's field before it selects. Without that the field would commit while the
+    panel already shows the next element, and the panel would go back to the one before.
+    """
     page.locator("[data-modeler]").evaluate(
         """(root, id) => {
           const canvas = root.modeler.get('canvas'), element = root.modeler.get('elementRegistry').get(id);
+          document.activeElement.blur();
           canvas.scrollToElement(element, 160);
           root.modeler.get('selection').select(element);
         }""",

@@ -126,7 +126,7 @@ def usernames(value: Any) -> list[str]:
 
 def _priority(properties: Mapping[str, str]) -> int:
     text = properties.get("priority", "").strip()
-    return int(text) if text.isdecimal() else 50
+    return int(text) if text.removeprefix("-").isdecimal() and len(text) <= 5 else 50
 
 
 def _tell_candidates(session: Session, task: Task, by: str, at: datetime) -> None:

@@ -54,6 +54,7 @@ TITLES: Mapping[str, str] = {
     "inner-start-event": N_("A sub-process starts without an event"),
     "layout": N_("The picture and the process differ"),
     "link": N_("A link event has no counterpart"),
+    "long-name": N_("The name is too long"),
     "loop": N_("The loop has no end"),
     "misplaced-extension": N_("The setting is in the wrong place"),
     "missing-decision": N_("The decision table does not exist"),

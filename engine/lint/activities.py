@@ -1,6 +1,7 @@
 """Activities: operators and their parameters, user tasks and their properties, loops, data. BPMN 2.0, 10.3."""
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 
@@ -18,6 +19,9 @@ _EXPRESSIONS = ("assignee", "candidateUsers", "excluded")
 _PROPERTIES = frozenset(
     {"formJsonSchemaFilename", "candidateGroup", "signature", "qualification", "dueIn", "priority", *_EXPRESSIONS}
 )
+
+LONGEST_KEY = 64
+"""Of a group's or a qualification's key: the tables that hold them end there."""
 
 
 def check_activities(
@@ -160,8 +164,11 @@ def _check_user_task(
         report.error(items["formJsonSchemaFilename"], "missing-form", f"there is no form {form}")
     if given.get("signature", "") not in ("", "required", "true", "false"):
         report.error(items["signature"], "property", "signature is “required” or left out")
-    if given.get("priority") and not given["priority"].removeprefix("-").isdecimal():
-        report.error(items["priority"], "property", "priority is a whole number")
+    if given.get("priority") and not re.fullmatch(r"-?[0-9]{1,4}", given["priority"]):
+        report.error(items["priority"], "property", "priority is a whole number of at most four digits")
+    for name in ("candidateGroup", "qualification"):
+        if len(given.get(name, "")) > LONGEST_KEY:
+            report.error(items[name], "property", f"{name} has at most {LONGEST_KEY} characters")
     if given.get("dueIn"):
         try:
             split_duration(given["dueIn"])

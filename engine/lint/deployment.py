@@ -10,7 +10,7 @@ from engine.lint.activities import check_activities
 from engine.lint.events import check_events
 from engine.lint.language import check_collaboration, check_expressions, check_extensions
 from engine.lint.report import BPMN, NODES, Report, kind
-from engine.lint.structure import calls, check_identifiers, check_process, decision_of
+from engine.lint.structure import LONGEST_NAME, calls, check_identifiers, check_process, decision_of
 from engine.lint.xml import Node, read_xml
 from engine.spiff import dmn
 
@@ -41,7 +41,7 @@ class Deployment:
         if len(self.files) > MAX_FILES:
             return [Problem("", 1, "", "file-count", f"a deployment has at most {MAX_FILES} files")]
         for file in sorted(self.files):
-            if not _NAME.fullmatch(file):
+            if not _NAME.fullmatch(file) or len(file) > LONGEST_NAME:
                 self._add(file, "file-name", "a file name is plain letters and ends in .bpmn, .dmn, .form or .json")
             else:
                 self._read(file, self.files[file])

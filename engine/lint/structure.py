@@ -19,11 +19,16 @@ _RESERVED = re.compile(
     r"|Start|End|StartEvent(Split|Join)"
 )
 _ID = re.compile(r"[^\W\d][\w.-]{0,99}")
+LONGEST_NAME = 200
+"""Inboxes, diagrams and forms show names; and the tables that hold them end there."""
 
 
 def check_identifiers(root: Node, report: Report) -> None:
     counts = Counter(node.get("id") for node in root.iter(f"{BPMN}*") if node.get("id"))
     for node in root.iter(f"{BPMN}*"):
+        if len(node.get("name") or "") > LONGEST_NAME:
+            message = f"a name has at most {LONGEST_NAME} characters: the rest belongs into the documentation"
+            report.error(node, "long-name", message)
         name = node.get("id")
         if name is None:
             continue

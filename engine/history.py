@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, LargeBinary, String, cast, func, select, type_coerce
+from sqlalchemy import ColumnElement, LargeBinary, String, cast, func, insert, select, type_coerce
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from engine.errors import N_, NotFoundError
-from engine.models import HistoryEvent, Instance
+from engine.models import Base, HistoryEvent, Instance
 
 GENESIS = ""
 """What stands for the digest of the event before the first."""
 
 DECISIONS = frozenset({"incident", "retry_job"})
 """Kinds of events that are recorded but do not move a token; re-execution passes over them."""
+
+
+_APPEND = insert(Base.metadata.tables["history"])
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,8 @@ def append(
     payload: str,
     lookups: str = "[]",
     derived: str = "{}",
-) -> HistoryEvent:
-    """Add the next event to `instance`'s history and move its head. The caller holds the lock on the instance's row.
+) -> None:
+    """Write the next event of `instance`'s history and move its head. The caller holds the lock on the instance's row.
 
     Raises:
         ValueError: `at` is earlier than the event before it.
@@ -88,20 +91,19 @@ def append(
     seq = instance.seq + 1
     parts = [part.encode() for part in (stored_instant(at), kind, actor, payload, lookups, derived)]
     digest = chain_digest(instance.id, seq, parts, instance.head)
-    event = HistoryEvent(
-        instance_id=instance.id,
-        seq=seq,
-        at=at,
-        kind=kind,
-        actor=actor,
-        payload=payload,
-        lookups=lookups,
-        derived=derived,
-        digest=digest,
-    )
-    session.add(event)
+    row = {
+        "instance_id": instance.id,
+        "seq": seq,
+        "at": at,
+        "kind": kind,
+        "actor": actor,
+        "payload": payload,
+        "lookups": lookups,
+        "derived": derived,
+        "digest": digest,
+    }
+    session.connection().execute(_APPEND, row)
     instance.seq, instance.head, instance.changed_at = seq, digest, at
-    return event
 
 
 def events(session: Session, instance_id: UUID, *, after: int = 0) -> list[HistoryEvent]:

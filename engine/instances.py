@@ -120,9 +120,9 @@ def step(
         instance.due_at = None
     if instance.seq - instance.snapshot_seq >= SNAPSHOT_EVERY:
         instance.snapshot, instance.snapshot_seq = execution.snapshot(), instance.seq
+    flush(session)
     compiled = definitions.compiled(session, instance.definition_id)
     projections.project(session, instance, compiled, execution, result, by=by, at=at)
-    flush(session)
     if result.state == "running":
         live.keep(session, instance, execution)
     return result

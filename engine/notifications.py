@@ -5,11 +5,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from engine import clock
-from engine.models import Notification
+from engine.models import Base, Notification
+
+_LEAVE = insert(Base.metadata.tables["notifications"])
 
 
 def notify(
@@ -27,19 +29,17 @@ def notify(
     `template`, with %(name)s placeholders, is an English message of the site or a text of a diagram; the
     translations of that come with its deployment.
     """
-    people = sorted(set(usernames))
-    session.add_all(
-        Notification(
-            username=username,
-            template=template,
-            params=dict(params),
-            link=link,
-            instance_id=instance_id,
-            created_at=at or clock.now(),
-        )
-        for username in people
-    )
-    return len(people)
+    facts = {
+        "template": template,
+        "params": dict(params),
+        "link": link,
+        "instance_id": instance_id,
+        "created_at": at or clock.now(),
+    }
+    rows = [{"username": username, **facts} for username in sorted(set(usernames))]
+    if rows:
+        session.connection().execute(_LEAVE, rows)
+    return len(rows)
 
 
 def unread(session: Session, username: str) -> list[Notification]:

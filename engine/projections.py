@@ -1,20 +1,38 @@
-"""What a step leaves in the tables that people and workers read: user tasks, jobs, incidents, notices."""
+"""What a step leaves in the tables that people and workers read: user tasks, jobs, incidents, notices.
+
+The statements of every step are built once and go past the ORM, whose bookkeeping costs more than they do.
+"""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import update
+from sqlalchemy import Table, Update, bindparam, insert, or_, update
 from sqlalchemy.orm import Session
 
 from engine import calendar, identity, notifications, operators, wakeup
 from engine.errors import N_, DiaoquError, ExpressionError
-from engine.models import Instance, Job, Task
+from engine.models import Base, Instance, Job, Task
 from engine.spiff import CompiledDefinition, ElementInfo, Execution, JobRequest, OpenedTask, StepResult
 
 OPEN = ("open", "claimed")
 UNDECIDED = ("ready", "running", "incident")
+
+
+def _in_state(table: Table, states: tuple[str, ...], scope: str) -> Update:
+    """An update of the rows whose `scope` column is given as `key` and which are in one of `states`."""
+    return update(table).where(table.c[scope] == bindparam("key"), or_(*(table.c.state == state for state in states)))
+
+
+_TASKS, _JOBS = Base.metadata.tables["tasks"], Base.metadata.tables["jobs"]
+_OPEN_TASKS = insert(_TASKS)
+_ENDED: dict[str, Any] = {"completed_at": bindparam("at"), "state": bindparam("how"), "completed_by": bindparam("by")}
+_CLOSE_TASK = _in_state(_TASKS, OPEN, "id").values(_ENDED)
+_CANCEL_TASKS = _in_state(_TASKS, OPEN, "instance_id").values(completed_at=bindparam("at"), state="cancelled")
+_CANCELLED: dict[str, Any] = {"state": "cancelled", "cancel_requested": True, "ended_at": bindparam("at")}
+_CANCEL_JOB = _in_state(_JOBS, UNDECIDED, "task_id").values(_CANCELLED)
+_CANCEL_JOBS = _in_state(_JOBS, UNDECIDED, "instance_id").values(_CANCELLED)
 
 
 def project(
@@ -27,13 +45,13 @@ def project(
     by: str,
     at: datetime,
 ) -> None:
-    """Bring the tasks, jobs and notices of `instance` in line with the step that has just been made."""
-    _close(session, result, by, at)
-    _end_jobs(session, instance, result, at)
+    """Bring the tasks, jobs and notices of `instance` in line with the step that has just been made and flushed."""
+    _close(session, instance, result, by, at)
     if result.state != "running":
         return
     opened = [_task(instance, compiled.elements[task.element], task, execution, at) for task in result.opened]
-    session.add_all(opened)
+    if opened:
+        session.connection().execute(_OPEN_TASKS, opened)
     for task in opened:
         _tell_candidates(session, task, by, at)
     for request in result.jobs:
@@ -46,38 +64,31 @@ def project(
         wakeup.announce(session)
 
 
-def _close(session: Session, result: StepResult, by: str, at: datetime) -> None:
-    for how in ("completed", "cancelled"):
-        ids = [task_id for task_id, outcome in result.closed if outcome == how]
-        if not ids:
-            continue
-        values: dict[str, Any] = {"state": how, "completed_at": at}
-        if how == "completed":
-            values["completed_by"] = by
-        session.execute(update(Task).where(Task.id.in_(ids), Task.state.in_(OPEN)).values(values))
-
-
-def _end_jobs(session: Session, instance: Instance, result: StepResult, at: datetime) -> None:
+def _close(session: Session, instance: Instance, result: StepResult, by: str, at: datetime) -> None:
     """A running worker learns of it at its next renewal; its result is refused whatever it does."""
-    values: dict[str, Any] = {"state": "cancelled", "cancel_requested": True, "ended_at": at}
+    connection = session.connection()
+    closed = [
+        {"key": task_id, "how": how, "by": by if how == "completed" else None, "at": at}
+        for task_id, how in result.closed
+    ]
+    if closed:
+        connection.execute(_CLOSE_TASK, closed)
     if result.state != "running":
-        scope = Job.instance_id == instance.id
-        session.execute(
-            update(Task)
-            .where(Task.instance_id == instance.id, Task.state.in_(OPEN))
-            .values(state="cancelled", completed_at=at)
-        )
+        connection.execute(_CANCEL_TASKS, {"key": instance.id, "at": at})
+        connection.execute(_CANCEL_JOBS, {"key": instance.id, "at": at})
     elif result.ended_jobs:
-        scope = Job.task_id.in_(result.ended_jobs)
-    else:
-        return
-    session.execute(update(Job).where(scope, Job.state.in_(UNDECIDED)).values(values))
+        connection.execute(_CANCEL_JOB, [{"key": task_id, "at": at} for task_id in result.ended_jobs])
+    for known in list(session.identity_map.values()):  # what the caller holds of them is not true any more
+        if isinstance(known, Task | Job):
+            session.expire(known)
 
 
 # ---- user tasks -----------------------------------------------------------------------------------------------------
 
 
-def _task(instance: Instance, info: ElementInfo, opened: OpenedTask, execution: Execution, at: datetime) -> Task:
+def _task(
+    instance: Instance, info: ElementInfo, opened: OpenedTask, execution: Execution, at: datetime
+) -> dict[str, Any]:
     properties = info.properties
 
     def people(key: str) -> list[str]:
@@ -88,26 +99,26 @@ def _task(instance: Instance, info: ElementInfo, opened: OpenedTask, execution: 
     group = properties.get("candidateGroup", "").strip()
     if not group and not candidates:
         group = (info.lane_id or "").removeprefix("lane_")
-    return Task(
-        id=opened.id,
-        instance_id=instance.id,
-        element=opened.element,
-        name=info.name or opened.element,
-        lane=info.lane or "",
-        form=info.form or "",
-        variable=info.variable or "",
-        state="open",
-        assignee=assignee[0] if assignee else ("" if properties.get("assignee", "").strip() else None),
-        candidate_group=group,
-        candidate_users=candidates,
-        excluded=people("excluded"),
-        signature=properties.get("signature", "").strip() in ("required", "true"),
-        qualification=properties.get("qualification", "").strip(),
-        priority=_priority(properties),
-        due_at=calendar.due(at, properties.get("dueIn", "")),
-        data=opened.data,
-        created_at=at,
-    )
+    return {
+        "id": opened.id,
+        "instance_id": instance.id,
+        "element": opened.element,
+        "name": info.name or opened.element,
+        "lane": info.lane or "",
+        "form": info.form or "",
+        "variable": info.variable or "",
+        "state": "open",
+        "assignee": assignee[0] if assignee else ("" if properties.get("assignee", "").strip() else None),
+        "candidate_group": group,
+        "candidate_users": candidates,
+        "excluded": people("excluded"),
+        "signature": properties.get("signature", "").strip() in ("required", "true"),
+        "qualification": properties.get("qualification", "").strip(),
+        "priority": _priority(properties),
+        "due_at": calendar.due(at, properties.get("dueIn", "")),
+        "data": opened.data,
+        "created_at": at,
+    }
 
 
 def usernames(value: Any) -> list[str]:
@@ -129,16 +140,16 @@ def _priority(properties: Mapping[str, str]) -> int:
     return int(text) if text.removeprefix("-").isdecimal() and len(text) <= 5 else 50
 
 
-def _tell_candidates(session: Session, task: Task, by: str, at: datetime) -> None:
+def _tell_candidates(session: Session, task: Mapping[str, Any], by: str, at: datetime) -> None:
     """Named people get a notice; members of a group, and deputies, find the task in their inbox."""
-    people: Iterable[str] = [task.assignee] if task.assignee else task.candidate_users
+    people: Iterable[str] = [task["assignee"]] if task["assignee"] else task["candidate_users"]
     notifications.notify(
         session,
-        [person for person in people if person != by and person not in task.excluded],
+        [person for person in people if person != by and person not in task["excluded"]],
         N_("A task waits for you: %(task)s."),
-        {"task": task.name},
-        link=f"/tasks/{task.id}",
-        instance_id=task.instance_id,
+        {"task": task["name"]},
+        link=f"/tasks/{task['id']}",
+        instance_id=task["instance_id"],
         at=at,
     )
 

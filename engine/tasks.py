@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import Text, and_, or_, select, type_coerce
+from sqlalchemy import Text, and_, bindparam, or_, select, type_coerce
 from sqlalchemy.orm import Session, joinedload
 
 from engine import clock, definitions, identity, instances, payloads
@@ -217,8 +217,7 @@ def complete(
         ConflictError: it is finished (says by whom and when), or another person holds it.
         InvalidFormError: `data` does not satisfy the form; lists every field.
     """
-    instance = _locked_instance(session, task_id)
-    task = _locked(session, task_id)
+    instance, task = _locked_with_instance(session, task_id)
     at = instances.step_time(instance)
     check_allowed(session, task, by, at=at)
     _check_undecided(task)
@@ -234,14 +233,21 @@ def complete(
     return instances.step(session, instance, "submit", payload, by=by.username, at=at)
 
 
-def _locked_instance(session: Session, task_id: UUID | str) -> Instance:
+def _locked_with_instance(session: Session, task_id: UUID | str) -> tuple[Instance, Task]:
     """The instance first, then the task: the same order as every other step, so that no two wait for each other."""
-    home = select(Task.instance_id).where(Task.id == _identifier(task_id)).scalar_subquery()
-    query = select(Instance).where(Instance.id == home).with_for_update()
-    found = session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+    found = session.execute(_BOTH, {"task": _identifier(task_id)}).one_or_none()
     if found is None:
         raise NotFoundError(N_("There is no task %(id)s."), id=str(task_id)[:100])
-    return found
+    return found[0], found[1]
+
+
+_BOTH = (
+    select(Instance, Task)
+    .join_from(Instance, Task, Task.instance_id == Instance.id)
+    .where(Task.id == bindparam("task"))
+    .with_for_update(of=(Instance, Task))
+    .execution_options(populate_existing=True)
+)
 
 
 def clean_data(

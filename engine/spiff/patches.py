@@ -29,6 +29,8 @@ from engine.spiff.step import ACTIVE, FINISHED, STEP, StepDatetime
 MODELLED = (DiaoquError, SpiffWorkflowException)
 """What a diagram can do wrong; everything else is a fault of the program and voids the step."""
 
+UNFINISHED = TaskState.NOT_FINISHED_MASK
+
 
 def install() -> None:
     if getattr(TaskIterator, "unlimited", False):
@@ -50,7 +52,10 @@ def install() -> None:
     TaskSpec._update = _update
     Workflow._remove_task = _remove_task
     TaskIterator.__init__ = _without_limit
+    Workflow.update_waiting_tasks = _update_waiting_tasks
+    Workflow.is_completed = _is_completed
     control._EndJoin._run_hook = _end_join
+    control._EndJoin._check_threshold_unstructured = _all_others_ended
 
 
 def _refuse_python(*_args: Any, **_kwargs: Any) -> NoReturn:
@@ -161,6 +166,36 @@ def _without_limit(iterator: TaskIterator, *args: Any, **kwargs: Any) -> None:
     """By default nothing below depth 1000 exists, and a long loop looks completed."""
     _original_iterator_init(iterator, *args, **kwargs)
     iterator.max_depth = sys.maxsize
+
+
+def _update_waiting_tasks(workflow: Workflow) -> None:
+    """As in the library, in the same order; it walks the tree after every completed task, although nothing waits."""
+    tasks = workflow.tasks
+    if not any(task._state == TaskState.WAITING for task in tasks.values()):
+        return
+    pending = [workflow.task_tree]
+    while pending:
+        task = pending.pop()
+        if task._state >= TaskState.FUTURE:
+            pending.extend([tasks[child] for child in reversed(task._children)])
+        if task._state == TaskState.WAITING:
+            task.task_spec._update(task)
+
+
+def _is_completed(workflow: Workflow) -> bool:
+    """As in the library, without walking the tree."""
+    workflow.completed = workflow.completed or not any(task._state & UNFINISHED for task in workflow.tasks.values())
+    return bool(workflow.completed)
+
+
+def _all_others_ended(spec: TaskSpec, my_task: Task) -> bool:
+    """As in the library, without walking the tree; below a join there is only the end."""
+    return not any(
+        task._state & UNFINISHED
+        and task is not my_task
+        and not (task.parent is not None and task.parent.task_spec is spec)
+        for task in my_task.workflow.tasks.values()
+    )
 
 
 def _end_join(spec: TaskSpec, my_task: Task) -> bool:

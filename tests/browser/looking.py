@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, Response, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, Request, Response, expect
 
 from engine.settings import ROOT
 from web import seed
@@ -119,7 +119,12 @@ class Visitor:
     # ---- going about
 
     def open(self, path: str) -> Page:
-        self.page.goto(f"{self.url}{path}")
+        try:
+            self.page.goto(f"{self.url}{path}")
+        except Error as error:
+            if "interrupted by another navigation" not in error.message:
+                raise
+            self.page.goto(f"{self.url}{path}")  # the page before was just drawing itself anew
         return self.page
 
     def sign_in(self, password: str = seed.PASSWORD) -> "Visitor":

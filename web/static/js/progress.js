@@ -35,8 +35,15 @@ for (const root of document.querySelectorAll('[data-progress]')) {
     return true;
   };
 
+  // Drawing the page anew would undo a click on a link whose page is on its way; a download leaves this page, though.
+  let left = -Infinity;
+  addEventListener('beforeunload', () => { left = performance.now(); });
   const busy = () => document.querySelector('[data-form]')?.contains(document.activeElement);
-  const renew = () => { source.close(); if (!busy()) location.reload(); };
+  const renew = () => {
+    source.close();
+    if (performance.now() - left < 5000) setTimeout(renew, 5000);
+    else if (!busy()) location.reload();
+  };
   const source = new EventSource(texts.events);
   const on = event => {
     const { jobs, seq } = JSON.parse(event.data);

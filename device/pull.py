@@ -20,6 +20,11 @@ from device.timeline import CONFIDENCE, SECOND, Jump, SessionClock, Stretches, T
 __all__ = ["Outcome", "Pull", "Sink", "Source"]
 
 MAX_LEAD_BYTES = 32 * 1024 * 1024
+MAX_LEAD_FRAMES = 10_000
+MAX_TAIL_FRAMES = 1000
+FRAMELESS = 12
+MOST_FRAMES, MOST_BYTES = 2000, 50_000_000
+"""More than that for each second of the span, after a grace of a minute, is no footage."""
 CLOSING_SECONDS = 1.0
 SILENT_SECONDS = 2.0
 UNCERTAIN = (
@@ -61,6 +66,8 @@ class Pull:
         self._over: asyncio.Future[str] | None = None
         self._closing_at: float | None = None
         self._spare: list[tuple[int, Frame]] = []
+        self._seen = 0
+        self._heard = self._framed = (0, 0.0)
 
     # --- the whole span
 
@@ -229,6 +236,7 @@ class Pull:
         for line in self.timelines:
             line.resume()
         self._session = session
+        self._heard, self._framed = (0, time.monotonic()), (self._seen, time.monotonic())
         self._over = asyncio.get_running_loop().create_future()
         self._closing_at = None
         self._spare = []
@@ -256,6 +264,27 @@ class Pull:
                 return "bye"
             if not self._paused and session.silence > SILENT_SECONDS and self._at_end():
                 return "silence"
+            if self._is_stuck():
+                return "stall"
+            self._check_amount(session.bytes)
+
+    def _is_stuck(self) -> bool:
+        """Bytes may come, but no packets of a track for a while, or packets that never make a frame."""
+        now = time.monotonic()
+        packets = sum(line.packets for line in self._lines)
+        if self._paused or packets != self._heard[0]:
+            self._heard = packets, now
+        if self._paused or self._seen != self._framed[0]:
+            self._framed = self._seen, now
+        stall = self.source.limits.stall
+        return now - self._heard[1] > stall or now - self._framed[1] > FRAMELESS * stall
+
+    def _check_amount(self, size: int) -> None:
+        """Whatever a recorder sends, it ends."""
+        seconds = 60 + (self.end - self.start) // SECOND
+        if self._seen > seconds * MOST_FRAMES or self.received + size > seconds * MOST_BYTES:
+            self._warn("the recorder sent far more than footage of this span can be: it was stopped")
+            raise RecorderRefusedError("The recorder sends far more than footage of this span can be.")
 
     def _packet(self, channel: int, data: bytes, start: int, end: int) -> None:
         index = channel >> 1
@@ -305,6 +334,7 @@ class Pull:
     # --- one frame
 
     def _frame(self, index: int, frame: Frame) -> None:
+        self._seen += 1
         line = self.timelines[index]
         clock = self._clocks[index] if index < len(self._clocks) else None
         if clock is None:
@@ -332,7 +362,8 @@ class Pull:
     def _hold_back(self, index: int, frame: Frame, at: int) -> None:
         self._past[index] = True
         if at < self.end + SECOND:
-            self._tails[index].append((frame, at))
+            if len(self._tails[index]) < MAX_TAIL_FRAMES:
+                self._tails[index].append((frame, at))
         elif all(self._past[i] for i in self._main()):
             self._end("past_end")
 
@@ -343,7 +374,7 @@ class Pull:
         codec = self.timelines[index].track.codec
         decides = index in self._main()
         video = self.timelines[index].track.kind == "video"
-        if decides and (at >= self.start or self._lead_bytes > MAX_LEAD_BYTES):
+        if decides and (at >= self.start or self._lead_bytes > MAX_LEAD_BYTES or len(lead) > MAX_LEAD_FRAMES):
             self._lead = None
             if not video or is_key(frame, codec):
                 lead = [entry for entry in lead if entry[2] >= self.start]
@@ -358,6 +389,8 @@ class Pull:
         if video and is_key(frame, codec):
             lead[:] = [entry for entry in lead if entry[2] >= at]
             self._lead_bytes = sum(entry[1].size for entry in lead)
+        if len(lead) > 2 * MAX_LEAD_FRAMES:
+            return False
         lead.append((index, frame, at))
         self._lead_bytes += frame.size
         return False

@@ -1,9 +1,9 @@
 """A loopback RTSP server with one listener, ffmpeg, which writes what the recorder sent into a container unchanged.
 
 ffmpeg never sees the recorder, its address or its credentials: it plays a session description that is written here from
-checked values, at an address with a random path. Payloads pass byte for byte; the RTP headers are written anew, so that
-container time follows the recorder's timeline and continues across reconnections. The container is Matroska, whose
-clusters stay readable when the writing breaks off.
+checked values, at an address with a random path. NAL units and sound pass byte for byte; the RTP headers are written
+anew, so that container time follows the recorder's timeline and continues across reconnections. The container is
+Matroska, whose clusters stay readable when the writing breaks off.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from device import media
+from device.fragments import joined
 from device.recorders.base import DeviceError, DiskFullError
 from device.rtp import Frame, TrackFormat
 from device.timeline import RTP_ORIGIN
@@ -89,7 +90,8 @@ class Relay:
         channel = listener.channels[track]
         sequence = self._sequences[track] + min(frame.lost, 1000)
         parts: list[bytes] = []
-        for second, _, payload in frame.packets:
+        packets = frame.packets if frame.lost else joined(frame.packets, self._tracks[track].codec)
+        for second, _, payload in packets:
             sequence = (sequence + 1) & 0xFFFF
             parts.append(
                 _INTERLEAVED.pack(0x24, channel, 12 + len(payload), 0x80, second, sequence, rtp_time, SSRC + track)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 CLEAN, END_OF_SECTION, DISCONTINUITY, TERMINAL = 0x80, 0x40, 0x20, 0x10
 ONVIF_PROFILE = 0xABAC
 MAX_FRAME_BYTES = 32 * 1024 * 1024
+MAX_FRAME_PACKETS = 64 * 1024
 
 _HEADER = struct.Struct(">BBHII")
 _EXTENSION = struct.Struct(">HH")
@@ -158,7 +159,7 @@ class Depacketizer:
             frame.at = at
         if body < end:
             frame.size += end - body
-            if frame.size <= MAX_FRAME_BYTES:
+            if frame.size <= MAX_FRAME_BYTES and len(frame.packets) < MAX_FRAME_PACKETS:
                 frame.packets.append((second, sequence, data[body:end]))
             else:
                 frame.lost += 1

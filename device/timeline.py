@@ -16,6 +16,7 @@ LONGEST_STEP = 6 * 3600 * SECOND
 RECENT = 512
 REPEATS = 64
 INDEX_STEP = 3 * SECOND // 2
+MAX_JUMPS = 5000
 CONFIDENCE = ("high", "medium", "low")
 
 Stretches = Sequence[tuple[int, int]]
@@ -135,12 +136,12 @@ class TrackTimeline:
         else:
             step = at - last
             if step > self.tolerance:
-                self.jumps += self._missing(frame, last + self.interval, at)
+                self._note(self._missing(frame, last + self.interval, at))
                 passed = self.tolerance if self._ticks is None else frame.ticks - self._ticks
                 if passed * SECOND < self.tolerance * self.track.clock and not self._flags & END_OF_SECTION:
                     self.steps_forward += 1
             elif frame.lost:
-                self.jumps.append(Jump(last, max(at, last + 1), "packets_lost"))
+                self._note([Jump(last, max(at, last + 1), "packets_lost")])
             if step > 0:
                 self._steps.append(step)
                 self.last = at
@@ -177,6 +178,16 @@ class TrackTimeline:
             self._anchor = (out - frame.ticks, at)
         self._out = max(self._out, out)
         return out & 0xFFFFFFFF
+
+    def _note(self, found: list[Jump]) -> None:
+        """Stretches that touch are one; of more than can be told one by one, the last one covers the rest."""
+        for jump in found:
+            last = self.jumps[-1] if self.jumps else None
+            touches = last is not None and last.cause == jump.cause and last.start <= jump.start <= last.end
+            if last is not None and (touches or len(self.jumps) >= MAX_JUMPS):
+                self.jumps[-1] = Jump(last.start, max(last.end, jump.end), last.cause)
+            else:
+                self.jumps.append(jump)
 
     def _missing(self, frame: Frame, start: int, end: int) -> list[Jump]:
         if self._flags & END_OF_SECTION:

@@ -34,6 +34,7 @@ from device.recorders.base import (
 from device.recorders.replay import Acquisition, free_space, rehearse
 from device.recorders.soap import FaultError, Wire, simple_items, text
 from device.recorders.times import parse_time, roundest, shown_time
+from device.recorders.web import clean
 from device.rtsp_messages import Limits, Login
 
 SECOND = timedelta(seconds=1)
@@ -41,6 +42,7 @@ SMALLEST_GAP = SECOND
 FINE_ENOUGH = timedelta(milliseconds=80)
 MEASURING_SECONDS = 1.5
 MAX_PAGES = 2000
+MAX_RESULTS = 50_000
 KEEP_ALIVE = timedelta(seconds=60)
 HISTORY = "RecordingHistory"
 NOTIFICATION = "http://docs.oasis-open.org/wsn/b-2"
@@ -204,7 +206,11 @@ class OnvifRecorder:
         end = parse_time(text(element, "LatestRecording")) or max((b for _, b in bounds if b), default=None)
         name = text(element, "Source/Name") or text(element, "Configuration/Source/Name") or token
         return Recording(
-            token, name, start - offset if start else None, end - offset if end else None, tuple(dict.fromkeys(tracks))
+            token,
+            clean(name),
+            start - offset if start else None,
+            end - offset if end else None,
+            tuple(dict.fromkeys(tracks)),
         )
 
     def _find(self, token: str) -> Recording:
@@ -245,15 +251,15 @@ class OnvifRecorder:
         }
         chosen = {"_value_1": [_topic()]}
         try:
-            found = list(
-                self._search("FindEvents", "GetEventSearchResults", "Result", SearchFilter=chosen, **parameters)
-            )
+            return self._history(token, span, SearchFilter=chosen, **parameters)
         except FaultError:  # some recorders refuse a filter they do not know
-            found = list(self._search("FindEvents", "GetEventSearchResults", "Result", SearchFilter={}, **parameters))
+            return self._history(token, span, SearchFilter={}, **parameters)
+
+    def _history(self, token: str, span: Span, **parameters: Any) -> tuple[list[tuple[datetime, bool]], bool | None]:
         wanted = self._video.get(token, frozenset())
         changes: dict[datetime, bool] = {}
         initially: bool | None = None
-        for event in found:
+        for event in self._search("FindEvents", "GetEventSearchResults", "Result", **parameters):
             topic_name = "".join(str(part) for part in event.itertext("{*}Topic"))
             items = simple_items(event)
             present = items.get("IsDataPresent")
@@ -276,6 +282,7 @@ class OnvifRecorder:
         if not token:
             raise RecorderRefusedError(f"The recorder answered {begin} without a search token.")
         deadline = time.monotonic() + 120
+        count = 0
         try:
             for _ in range(MAX_PAGES):
                 answer = self._wire.call(
@@ -284,7 +291,11 @@ class OnvifRecorder:
                 page = next(answer.iter("{*}ResultList"), None)
                 if page is None:
                     return
-                yield from page.iterfind(f"{{*}}{tag}")
+                for element in page.iterfind(f"{{*}}{tag}"):
+                    count += 1
+                    yield element
+                if count > MAX_RESULTS:
+                    raise RecorderRefusedError("The recorder's answers to a search have no end.")
                 if text(page, "SearchState") == "Completed":
                     return
                 if time.monotonic() > deadline:

@@ -27,6 +27,7 @@ from device.recorders.soap import BoundedAdapter, HttpDigest
 SECOND = timedelta(seconds=1)
 FINE_ENOUGH = timedelta(milliseconds=80)
 MEASURING_SECONDS = 1.5
+ELSEWHERE = "The recorder sends us to another address: register that one."
 
 
 class MissingError(RecorderRefusedError):
@@ -117,6 +118,8 @@ class Web:
             response = session.request(
                 method, address, data=body, headers=headers, timeout=self._timeout, stream=stream, allow_redirects=False
             )
+        except requests.TooManyRedirects as error:
+            raise RecorderRefusedError(ELSEWHERE) from error
         except requests.Timeout as error:
             raise RecorderUnreachableError(f"The recorder did not answer {what} in time.") from error
         except requests.exceptions.SSLError as error:
@@ -134,7 +137,7 @@ class Web:
         if status == 503:
             raise RecorderBusyError("The recorder is busy (503).")
         if 300 <= status < 400:
-            raise RecorderRefusedError("The recorder sends us to another address: register that one.")
+            raise RecorderRefusedError(ELSEWHERE)
         raise RecorderRefusedError(f"The recorder answered {what} with status {status}.")
 
 

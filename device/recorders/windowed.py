@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from device.pull import Outcome, Pull, Source
+from device.pull import MAX_TAIL_FRAMES, Outcome, Pull, Source
 from device.recorders.base import ProgressCallback, RecorderRefusedError
 from device.recorders.replay import EPOCH, Acquisition, _Watch
 from device.relay import Relay
@@ -154,7 +154,8 @@ class WindowedPull(Pull):
     def _beyond(self, index: int, frame: Frame, at: int) -> None:
         """Indexes are rounded, so a little more may come; a recorder that goes on has ignored the end."""
         if at < self._until + SPILL:
-            self._spill.append((index, frame))
+            if len(self._spill) < MAX_TAIL_FRAMES:
+                self._spill.append((index, frame))
         elif index in self._main():
             self._spill = []
             self._warn("the recorder plays on after the end that it was given; what came after it was dropped")

@@ -32,6 +32,7 @@ class Recorder:
     after_play: bytes = b""
     asked: list[str] = field(default_factory=list)
     hang_up: bool = False
+    sdp: str = SDP
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -43,7 +44,7 @@ class Recorder:
                 if answer == "silence":
                     continue
                 sequence = re.search(r"CSeq: (\d+)", request)
-                body = SDP if method == "DESCRIBE" and answer.startswith("200") else ""
+                body = self.sdp if method == "DESCRIBE" and answer.startswith("200") else ""
                 status, _, headers = answer.partition("\n")
                 head = f"RTSP/1.0 {status}\r\nCSeq: {sequence[1] if sequence else 0}\r\nSession: 42;timeout=60\r\n"
                 head += "".join(f"{line}\r\n" for line in headers.splitlines())

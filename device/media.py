@@ -1,4 +1,4 @@
-"""Everything that ffmpeg does here: finding it, command lines (by ffmpeg-python), the packet probe, viewing copies.
+"""Everything that ffmpeg does here: finding it, command lines (by ffmpeg-python), the packet probe.
 
 No ffprobe: `ffmpeg -c copy -f framecrc` lists every packet with its time, size and checksum, and the streams besides.
 Files appear whole or not at all: written beside their place, fsynced, renamed, and the folder fsynced.
@@ -27,7 +27,6 @@ from device.recorders.base import DeviceError, DiskFullError, ProgressCallback
 
 MAX_COMPLAINTS = 200
 CONTAINERS = "matroska,webm,mov,mp4,avi,mpegts,mpeg,h264,hevc,wav,dhav"
-BROWSER_PIXELS = ("yuv420p", "yuvj420p")
 
 
 class MediaError(DeviceError):
@@ -61,6 +60,14 @@ def ffmpeg_version() -> str:
     """As it calls itself, like `5.1.9-0+deb12u1`."""
     words = _output([ffmpeg_path(), "-hide_banner", "-version"]).split()
     return words[2] if len(words) > 2 else "unknown"
+
+
+@lru_cache
+def variable_rate() -> dict[str, str]:
+    """The option by which re-encoded pictures keep their times: without it ffmpeg fills gaps with repeated ones."""
+    found = re.match(r"n?(\d+)\.(\d+)", ffmpeg_version())
+    old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
+    return {"vsync" if old else "fps_mode": "vfr"}
 
 
 def _output(command: Sequence[str]) -> str:
@@ -122,7 +129,7 @@ def run(
         stream = stream.global_args("-progress", "pipe:1", "-stats_period", "0.2", "-nostats")
     process = ffmpeg.run_async(stream, cmd=_base(level), pipe_stdout=True, pipe_stderr=True)
     complaints: list[str] = []
-    reader = threading.Thread(target=_collect, args=(process.stderr, complaints), daemon=True)
+    reader = threading.Thread(target=collect, args=(process.stderr, complaints), daemon=True)
     reader.start()
     try:
         take = on_line or _progress_reader(seconds, progress)
@@ -137,16 +144,20 @@ def run(
         reader.join()
         process.stdout.close()
         process.stderr.close()
-    if any("No space left on device" in line or "File too large" in line for line in complaints) or (
-        status == -signal.SIGXFSZ
-    ):
-        raise DiskFullError("There is no room left on the disk.")
-    if status != 0:
-        raise MediaError(f"ffmpeg failed: {' '.join(complaints[-3:])[:500] or f'status {status}'}", complaints)
+    judge(status, complaints)
     return complaints
 
 
-def _collect(pipe: IO[bytes], complaints: list[str]) -> None:
+def judge(status: int, complaints: Sequence[str]) -> None:
+    """Raises DiskFullError or MediaError unless ffmpeg ended well."""
+    if status == -signal.SIGXFSZ or any("No space left on device" in x or "File too large" in x for x in complaints):
+        raise DiskFullError("There is no room left on the disk.")
+    if status != 0:
+        raise MediaError(f"ffmpeg failed: {' '.join(complaints[-3:])[:500] or f'status {status}'}", complaints)
+
+
+def collect(pipe: IO[bytes], complaints: list[str]) -> None:
+    """Read the lines that ffmpeg complains with, without addresses of its memory."""
     for line in pipe:
         if len(complaints) < MAX_COMPLAINTS:
             words = line.decode("utf-8", "replace").strip()[:500]
@@ -351,48 +362,15 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-# --- viewing copies
+# --- single pictures
 
 
-@dataclass(frozen=True)
-class ViewingCopy:
-    """A derivative that plays in any browser. `codec` is the master's video codec."""
-
-    path: Path
-    transcoded: bool
-    codec: str
-    size: int
-    sha256: str
-    seconds: float
-
-
-def viewing_copy(master: Path, target: Path, progress: ProgressCallback | None = None) -> ViewingCopy:
-    """Make an MP4 for the browser beside the untouched master: remuxed when H.264 (and AAC) plays as it is, else
-    transcoded (H.265 → H.264, G.711 → AAC). Container time equals the master's.
-
-    Raises:
-        MediaError: the master has no video that can be read.
-        DiskFullError: there is no room; nothing was published.
-    """
-    contents = probe(master)
-    video, audio = contents.video, contents.audio
-    if video is None or not video.packets:
-        raise MediaError("The file has no picture to view.")
-    plays = video.codec == "h264" and video.pixel_format in BROWSER_PIXELS
-    options: dict[str, Any] = {"c:v": "copy"}
-    if not plays:
-        options = {"c:v": "libx264", "preset": "veryfast", "crf": 20, "pix_fmt": "yuv420p"}
-    taken = source(master)
-    streams = [taken.video]
-    speaks = audio is not None and audio.packets > 0
-    if audio is not None and speaks:
-        streams.append(taken.audio)
-        options |= {"c:a": "copy"} if audio.codec == "aac" else {"c:a": "aac", "b:a": "96k"}
-    with published(target) as draft:
-        graph = ffmpeg.output(
-            *streams, f"file:{draft.absolute()}", format="mp4", movflags="+faststart", map_metadata=-1, **options
-        ).global_args("-y")
-        run(graph, seconds=contents.seconds, progress=progress)
-        size, digest = draft.stat().st_size, sha256(draft)
-    changed = not plays or (audio is not None and speaks and audio.codec != "aac")
-    return ViewingCopy(target, changed, video.codec, size, digest, contents.seconds)
+def still(stream: Any) -> bytes | None:
+    """The first picture of a stream of an ffmpeg-python graph as JPEG; None when it has none. Raises MediaError."""
+    shown = ffmpeg.output(stream, "pipe:1", format="mjpeg", vframes=1, **{"q:v": 2})
+    try:
+        found, _complaints = ffmpeg.run(shown, cmd=_base(), capture_stdout=True, capture_stderr=True)
+    except ffmpeg.Error as error:
+        complaints = error.stderr.decode("utf-8", "replace").splitlines()
+        raise MediaError(f"ffmpeg failed: {' '.join(complaints[-3:])[:500]}", complaints) from error
+    return bytes(found) or None

@@ -1,8 +1,6 @@
-"""Single pictures out of footage: what access of the mode `still` delivers (rules of conduct)."""
+"""Single pictures out of footage: the master's own frame for the record, and what a player shows at some second."""
 
 from pathlib import Path
-
-import ffmpeg
 
 from device import media
 
@@ -13,11 +11,4 @@ def picture(film: Path, seconds: float) -> bytes | None:
     Raises:
         MediaError: the film cannot be read.
     """
-    shown = ffmpeg.output(media.source(film, ss=f"{seconds:.3f}"), "pipe:1", format="mjpeg", vframes=1, **{"q:v": 2})
-    command = [media.ffmpeg_path(), "-hide_banner", "-nostdin", "-v", "error"]
-    try:
-        found, _complaints = ffmpeg.run(shown, cmd=command, capture_stdout=True, capture_stderr=True)
-    except ffmpeg.Error as error:
-        complaints = error.stderr.decode("utf-8", "replace").splitlines()
-        raise media.MediaError(f"ffmpeg failed: {' '.join(complaints[-3:])[:500]}", complaints) from error
-    return bytes(found) or None
+    return media.still(media.source(film, ss=f"{seconds:.3f}").video)

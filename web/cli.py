@@ -10,6 +10,7 @@ import click
 from sqlalchemy import select
 
 import device.operators  # noqa: F401 - registers what diagrams may call
+from device import media_cli
 from device.cli import recorder, simulate_recorder
 from engine import backtest, clock, definitions, identity, lint
 from engine.errors import DefinitionError, DiaoquError, InvalidFormError, NotFoundError
@@ -54,6 +55,7 @@ def main() -> None:
 
 
 main.add_command(recorder)
+main.add_command(media_cli.commands)
 main.add_command(simulate_recorder)
 for _name, _command in proof.COMMANDS.items():
     main.add_command(_command, _name)

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 from sqlalchemy import select
 
-from device import evidence, integrity, media
-from device.evidence import Described
+from device import derivatives, evidence, integrity
+from device.evidence import SYSTEM, Described
 from device.models import EvidenceItem
 from device.operators.running import DISK_FULL, STORE_FAILED, case_of, modelled
 from device.storage import write_file
@@ -49,16 +49,18 @@ def viewing_copy(context: JobContext, *, item: int) -> dict[str, Any]:
         target = f"viewing/{Path(master.path).stem}-{context.task_id.hex[:8]}.mp4"
         with context.database.reading() as session:
             query = select(EvidenceItem).where(EvidenceItem.case_id == case.id, EvidenceItem.path == target)
-            made = session.scalar(query)
-            if made is not None:
-                evidence.verify_item(session, context.settings, made)
-                return {"item": made.id, **made.facts["viewing"]}
+            present = session.scalar(query)
+            if present is not None:
+                evidence.verify_item(session, context.settings, present)
+                return {"item": present.id, **present.facts["viewing"]}
         file = context.scratch / str(context.epoch) / Path(target).name
         file.parent.mkdir(parents=True, exist_ok=True)
-        copy = media.viewing_copy(path, file, _telling(context, master.camera))
+        copy = derivatives.viewing_copy(path, file, _telling(context, master.camera))
         context.progress(fraction=1.0)
         viewing = {"transcoded": copy.transcoded, "codec": copy.codec}
-        described = Described("viewing_copy", target, "video/mp4", master.camera, master.id, {"viewing": viewing})
+        made = {"parameters": copy.parameters, "tools": copy.tools, "master": master.digest, "asked_by": SYSTEM}
+        facts = {"viewing": viewing, "derivation": made}
+        described = Described("viewing_copy", target, "video/mp4", master.camera, master.id, facts)
         made_id = evidence.add_file(context.database, context.settings, case.id, file, described, event="derived")
     return {"item": made_id, **viewing}
 

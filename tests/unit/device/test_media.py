@@ -9,7 +9,8 @@ import pytest
 from replay_room import clip, ffmpeg
 
 from device import media
-from device.media import MediaError, probe, published, sha256, viewing_copy
+from device.derivatives import viewing_copy
+from device.media import MediaError, probe, published, sha256
 from device.recorders.base import DiskFullError
 
 

@@ -142,10 +142,27 @@ def record(
     """
     session.flush()
     session.refresh(case, with_for_update=True)  # two events at once must not get the same place in the chain
+    event = next_event(case, kind, actor, at=at or clock.now(), item=item, origin=origin, details=details)
+    session.add(event)
+    session.flush()
+    return event
+
+
+def next_event(
+    case: Case,
+    kind: str,
+    actor: str,
+    *,
+    at: datetime,
+    item: str = "",
+    origin: str = "",
+    details: Mapping[str, Any] | None = None,
+) -> CaseEvent:
+    """The next event of a chain, whose head it becomes; nobody else may be adding one meanwhile."""
     event = CaseEvent(
         case_id=case.id,
         seq=case.seq + 1,
-        at=(at or clock.now()).astimezone(UTC),
+        at=at.astimezone(UTC),
         kind=kind,
         actor=actor,
         item=item,
@@ -155,8 +172,6 @@ def record(
     )
     event.digest = event_digest(case, case.head, event)
     case.seq, case.head = event.seq, event.digest
-    session.add(event)
-    session.flush()
     return event
 
 

@@ -1,15 +1,18 @@
 """Cases: one per request for footage, with the number that people quote and how it ended."""
 
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from device import access
 from device.models import Case
 from engine.errors import N_, ConflictError, NotFoundError
+from engine.history import GENESIS
 
 LOCAL = ZoneInfo("Asia/Shanghai")
 """The zone of the forms and of the year in a case number."""
@@ -26,44 +29,63 @@ def open_case(
     department_id: int | None,
     at: datetime,
     overwritten_at: datetime | None,
+    logged: bool = False,
 ) -> Case:
     """The case of this process instance, opened with the next number 调取-YYYY-NNNN when it has none yet.
+
+    `logged`: the log of a new case begins with the applicant's opening it.
 
     Raises:
         ConflictError: so many cases are being opened at once that no number could be had.
     """
-    case = session.scalar(select(Case).where(Case.instance_id == instance_id))
-    if case is not None:
-        case.overwritten_at = overwritten_at
-        return case
     for _ in range(_ATTEMPTS):
+        case, number = _existing_or_number(session, instance_id, at)
+        if case is not None:
+            case.overwritten_at = overwritten_at
+            return case
         case = Case(
-            number=_next_number(session, at),
+            number=number,
             instance_id=instance_id,
             applicant=applicant,
             department_id=department_id,
             opened_at=at,
             closed_at=None,
             overwritten_at=overwritten_at,
+            seq=0,
+            head=GENESIS,
         )
+        opened = access.next_event(case, "opened", applicant, at=at) if logged else None
         try:
-            with session.begin_nested():
+            with _contested(session):
                 session.add(case)
-        except IntegrityError:  # PostgreSQL: another transaction took the number; SQLite has one writer at a time
+                session.flush()
+        except IntegrityError:
             continue
+        if opened is not None:
+            opened.case_id = case.id
+            session.add(opened)
         return case
     raise ConflictError(N_("No case number could be had just now. Please try again."))
 
 
-def _next_number(session: Session, at: datetime) -> str:
+def _contested(session: Session) -> AbstractContextManager[object]:
+    """On PostgreSQL another transaction may have taken the number meanwhile; SQLite has one writer at a time."""
+    return session.begin_nested() if session.get_bind().dialect.name == "postgresql" else nullcontext()
+
+
+def _existing_or_number(session: Session, instance_id: UUID, at: datetime) -> tuple[Case | None, str]:
+    """The case of the instance, if it has one, and the next number that is free; by one query."""
     prefix = f"调取-{at.astimezone(LOCAL).year}-"
-    newest = session.scalar(
+    newest = (
         select(Case.number)
         .where(Case.number.startswith(prefix))
         .order_by(func.length(Case.number).desc(), Case.number.desc())  # 10000 comes after 9999
         .limit(1)
+        .scalar_subquery()
     )
-    return f"{prefix}{int(newest.removeprefix(prefix)) + 1 if newest else 1:04d}"
+    found = session.scalars(select(Case).where(or_(Case.instance_id == instance_id, Case.number == newest))).all()
+    last = max((int(case.number.removeprefix(prefix)) for case in found if case.number.startswith(prefix)), default=0)
+    return next((case for case in found if case.instance_id == instance_id), None), f"{prefix}{last + 1:04d}"
 
 
 def of_instance(session: Session, instance_id: UUID) -> Case:

@@ -1,4 +1,4 @@
-"""People: signing in, groups, heads and deputies, training records, API tokens (clauses 1.2, N1, rules of conduct)."""
+"""People: signing in, groups, deputies, training records, API tokens (clauses 1.2, N1, rules of conduct)."""
 
 import hashlib
 import re
@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import bindparam, select
+from sqlalchemy.orm import Session, joinedload
 
 from engine import clock
 from engine.db import Database, afterwards
@@ -163,7 +163,10 @@ def find(session: Session, username: str) -> User | None:
     """The person with this username, active or not."""
     if not _USERNAME.fullmatch(username):  # whatever a stranger typed need not be storable text
         return None
-    return session.scalars(select(User).where(User.username == username)).one_or_none()
+    return session.scalars(_BY_NAME, {"username": username}).unique().one_or_none()
+
+
+_BY_NAME = select(User).where(User.username == bindparam("username")).options(joinedload(User.memberships))
 
 
 def _existing(session: Session, username: str) -> User:
@@ -177,40 +180,6 @@ def members(session: Session, group: str) -> list[str]:
     """The usernames of the active members of a group, sorted."""
     query = select(User.username).join(Membership).where(Membership.group == group, User.active.is_(True))
     return list(session.scalars(query.order_by(User.username)))
-
-
-def head_of(session: Session, user: User, *, at: datetime | None = None) -> str:
-    """In whose name `user`'s department signs at `at` (clause 1.2): its head's; nobody signs for themselves.
-
-    When the user is the head, the head of the parent unit signs, and so on upwards. A head who has named a deputy stays
-    the one whose signature it is: the deputy acts by `authority`, within the dates and no longer. Only when the deputy
-    is the user is the head passed over, because nobody else is there to sign.
-
-    Raises:
-        NotFoundError: no unit above the user has a head who could sign.
-    """
-    at = at or clock.now()
-    department = user.department
-    seen: set[int] = set()
-    while department is not None and department.id not in seen:
-        seen.add(department.id)
-        head = department.head_username
-        present = head and head != user.username and _active(session, head)
-        if head and present and deputy_of(session, head, at) != user.username:
-            return head
-        department = department.parent
-    raise NotFoundError(N_("Nobody can sign for the department of %(username)s: name a head."), username=user.username)
-
-
-def _active(session: Session, username: str) -> bool:
-    found = find(session, username)
-    return found is not None and found.active
-
-
-def deputy_of(session: Session, username: str, at: datetime) -> str | None:
-    """Who acts for `username` at `at`; the one named last when there are several."""
-    query = select(Deputy.deputy).where(Deputy.username == username, Deputy.from_at <= at, Deputy.until_at > at)
-    return session.scalars(query.order_by(Deputy.id.desc()).limit(1)).one_or_none()
 
 
 def deputies(session: Session, usernames: Iterable[str], at: datetime) -> dict[str, list[str]]:
@@ -329,12 +298,19 @@ def issue_token(session: Session, user: User, *, label: str = "", expires_at: da
 
 def user_by_token(session: Session, token: str) -> User | None:
     """The active person whose valid token this is."""
-    found = session.scalars(select(ApiToken).where(ApiToken.digest == _token_digest(token))).one_or_none()
+    found = session.scalars(_BY_TOKEN, {"digest": _token_digest(token)}).unique().one_or_none()
     if found is None or not found.user.active:
         return None
     if found.expires_at is not None and found.expires_at <= clock.now():
         return None
     return found.user
+
+
+_BY_TOKEN = (
+    select(ApiToken)
+    .where(ApiToken.digest == bindparam("digest"))
+    .options(joinedload(ApiToken.user).joinedload(User.memberships))
+)
 
 
 def _token_digest(token: str) -> str:

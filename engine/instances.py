@@ -6,6 +6,7 @@ The functions take a session and never commit; the edge does, once (DESIGN, "Flo
 import platform
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version as installed_version
@@ -150,7 +151,7 @@ def _lookup(session: Session, instance: Instance, by: str, at: datetime) -> Any:
         found = operators.get(operator_id)
         operators.check_parameters(found, params)
         context = operators.StepContext(session=session, at=at, instance_id=instance.id, actor=by, data=data)
-        with session.begin_nested():
+        with nullcontext() if found.refuses_first else session.begin_nested():
             value = found.function(context, **params)
         return orjson.loads(payloads.encode(value, where=operator_id))
 

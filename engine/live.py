@@ -77,6 +77,8 @@ def rebuild(session: Session, instance: Instance) -> Execution:
         ConflictError: the repeated steps lead elsewhere than the recorded ones; `diaoqu verify` names the event.
     """
     compiled = definitions.compiled(session, instance.definition_id)
+    if not instance.seq:
+        return Execution(compiled, instance.id)
     execution = Execution(compiled, instance.id, instance.snapshot)
     for row in history.events(session, instance.id, after=instance.snapshot_seq):
         if row.kind in history.DECISIONS:

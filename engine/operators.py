@@ -4,6 +4,7 @@ An operator is a plain function. Its keyword parameters are what a diagram may p
 deployment and at run time. An *asynchronous* operator (the default) becomes a job: it runs outside any transaction,
 must be idempotent and resumable, and its JSON result is recorded as an input event. A *synchronous* operator runs
 inside the step: its answer is recorded with the input, so that re-execution needs no database (DESIGN, "The one idea").
+What a refusing one has written is undone; one that refuses before it writes says so, and spares the step a savepoint.
 """
 
 import inspect
@@ -98,6 +99,7 @@ class Operator:
     errors: tuple[str, ...]
     retries: int
     exclusive: Callable[[Session, Mapping[str, Any]], tuple[str, int, str]] | None
+    refuses_first: bool = False
 
     @property
     def description(self) -> str:
@@ -124,11 +126,13 @@ def operator(
     errors: tuple[str, ...] = (),
     retries: int = 5,
     exclusive: Callable[[Session, Mapping[str, Any]], tuple[str, int, str]] | None = None,
+    refuses_first: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function `(context, *, param, …) -> JSON` as the operator `noun/verb`.
 
     `errors` are the BPMN error codes it may raise. `exclusive(session, params)` gives (key, limit, site): no more than
     `limit` jobs with that key run at once, on workers of that site (a recorder allows one playback, FINDINGS).
+    `refuses_first` promises that a synchronous operator writes nothing before the last thing that it may refuse.
 
     Raises:
         ValueError: the id is taken, or a parameter's annotation is not str, int, float, bool, list, dict or Any.
@@ -149,7 +153,9 @@ def operator(
             parameters.append(
                 Parameter(parameter.name, JSON_TYPES[base], required, None if required else parameter.default)
             )
-        _REGISTRY[id] = Operator(id, function, synchronous, zh, en, tuple(parameters), errors, retries, exclusive)
+        _REGISTRY[id] = Operator(
+            id, function, synchronous, zh, en, tuple(parameters), errors, retries, exclusive, refuses_first
+        )
         return function
 
     return register

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Table, Update, bindparam, insert, or_, update
+from sqlalchemy import Table, Update, bindparam, insert, inspect, or_, update
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 
 from engine import calendar, identity, notifications, operators, wakeup
 from engine.errors import N_, DiaoquError, ExpressionError
@@ -67,7 +68,7 @@ def project(
 def _close(session: Session, instance: Instance, result: StepResult, by: str, at: datetime) -> None:
     """A running worker learns of it at its next renewal; its result is refused whatever it does."""
     connection = session.connection()
-    closed = [
+    closed: list[dict[str, Any]] = [
         {"key": task_id, "how": how, "by": by if how == "completed" else None, "at": at}
         for task_id, how in result.closed
     ]
@@ -78,8 +79,17 @@ def _close(session: Session, instance: Instance, result: StepResult, by: str, at
         connection.execute(_CANCEL_JOBS, {"key": instance.id, "at": at})
     elif result.ended_jobs:
         connection.execute(_CANCEL_JOB, [{"key": task_id, "at": at} for task_id in result.ended_jobs])
-    for known in list(session.identity_map.values()):  # what the caller holds of them is not true any more
-        if isinstance(known, Task | Job):
+    _follow(session, {row["key"]: row for row in closed})
+
+
+def _follow(session: Session, closed: Mapping[UUID, Mapping[str, Any]]) -> None:
+    """What the caller holds of tasks and jobs says what the tables say now; for closed tasks without a query."""
+    for known in list(session.identity_map.values()):
+        identity = inspect(known).identity
+        if isinstance(known, Task) and identity is not None and (row := closed.get(identity[0])):
+            for name, value in (("state", "how"), ("completed_by", "by"), ("completed_at", "at")):
+                set_committed_value(known, name, row[value])
+        elif isinstance(known, Task | Job):
             session.expire(known)
 
 

@@ -16,7 +16,6 @@ from engine.forms import Option
 from engine.identity import Authority
 from engine.models import Instance, Signature, Task, User
 from engine.projections import OPEN
-from engine.spiff import StepResult
 
 
 @dataclass(frozen=True)
@@ -204,8 +203,8 @@ def complete(
     by: User,
     signature: SignatureRequest | None = None,
     sources: Mapping[str, Sequence[Option]] | None = None,
-) -> StepResult:
-    """Complete a user task and advance its instance. A task that nobody holds need not be claimed first.
+) -> Task:
+    """Complete a user task, advance its instance and answer the task as it is then. It need not be claimed first.
 
     `data` is what the person entered; only what the form defines is kept, under the task's variable together with
     `by`, `at` and, when signed, `signature`. The input event, the state changes, the signature and any jobs they
@@ -230,7 +229,8 @@ def complete(
         stored["signature"] = _sign(session, instance, task, clean, by, signature, at)
     submitted = {task.variable: stored} if task.variable else stored
     payload = {"task": str(task.id), "data": submitted}
-    return instances.step(session, instance, "submit", payload, by=by.username, at=at)
+    instances.step(session, instance, "submit", payload, by=by.username, at=at)
+    return task
 
 
 def _locked_with_instance(session: Session, task_id: UUID | str) -> tuple[Instance, Task]:
@@ -274,8 +274,7 @@ def _clean(
     if not task.form:
         return {}
     form = definitions.form(session, instance.definition_id, task.form)
-    known = {key: list(options) for key, options in sources.items()}
-    return form.validate(data, sources=known, now=at, names=task.data)
+    return form.validate(data, sources=sources, now=at, names=task.data)
 
 
 # ---- signing --------------------------------------------------------------------------------------------------------

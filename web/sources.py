@@ -1,6 +1,6 @@
 """The lists that forms offer by name (`source`): cameras, departments, people, and the longest span (clause P2)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -45,6 +45,28 @@ LISTS: dict[str, Callable[[Session], list[Option]]] = {
     "max_span_hours": _span,
     "max_hours": _span,
 }
+
+
+class Lists(Mapping[str, list[Option]]):
+    """Every list by its name, read when it is first asked for: each costs a query."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._read: dict[str, list[Option]] = {}
+
+    def __getitem__(self, name: str) -> list[Option]:
+        if name not in self._read:
+            self._read[name] = LISTS[name](self._session)
+        return self._read[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in LISTS
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(LISTS)
+
+    def __len__(self) -> int:
+        return len(LISTS)
 
 
 def sources(session: Session, names: Iterable[str] | None = None) -> dict[str, list[Option]]:

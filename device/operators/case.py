@@ -7,14 +7,15 @@ from sqlalchemy import select
 
 from device import access, cases, retention
 from device.models import Camera
-from engine import identity
-from engine.errors import N_, NotFoundError
-from engine.models import Department, Instance, User
+from engine import organisation
+from engine.errors import NotFoundError
+from engine.models import Instance
 from engine.operators import StepContext, operator
+from engine.organisation import Surroundings
 from engine.settings import Settings
 
 
-@operator("case/open", zh="登记案件", en="Open the case", synchronous=True)
+@operator("case/open", zh="登记案件", en="Open the case", synchronous=True, refuses_first=True)
 def open_case(context: StepContext, *, application: dict[str, Any]) -> dict[str, Any]:
     """Give the request its case number and find out who decides on it; after a correction the number stays.
 
@@ -22,38 +23,39 @@ def open_case(context: StepContext, *, application: dict[str, Any]) -> dict[str,
     named whole in `abstaining`, so that none of them votes as somebody's deputy either.
     """
     session = context.session
-    applicant = _applicant(context, application)
+    around = organisation.around(
+        session, _applicant(context, application), at=context.at, groups=("committee", "chair")
+    )
+    head = around.head()
     retention_days = _retention_days(context, application.get("cameras"))
     start = application.get("start_at")
     overwritten = retention.overwritten_at(datetime.fromisoformat(start), retention_days) if start else None
     case = cases.open_case(
         session,
         context.instance_id,
-        applicant=applicant.username,
-        department_id=applicant.department_id,
+        applicant=around.username,
+        department_id=around.unit,
         at=context.at,
         overwritten_at=overwritten,
+        logged=True,
     )
     instance = session.get_one(Instance, context.instance_id)
     if instance.business_key != case.number:
         instance.business_key = case.number
-    if not case.seq:
-        access.record(session, case, "opened", applicant.username, at=context.at)
-    department = applicant.department
     return {
         "number": case.number,
-        "applicant": applicant.username,
-        "department": department.name if department else "",
-        "head": identity.head_of(session, applicant, at=context.at),
-        "members": _members(context, applicant),
-        "abstaining": _colleagues(context, applicant),
-        "chair": _chair(context, applicant),
+        "applicant": around.username,
+        "department": around.unit_name,
+        "head": head,
+        "members": [name for name in around.members["committee"] if name not in around.colleagues],
+        "abstaining": around.colleagues,
+        "chair": _chair(around),
         "retention_days": min(retention_days, default=Settings.retention_days),
         "overwritten_at": overwritten.isoformat() if overwritten else None,
     }
 
 
-@operator("case/close", zh="结案", en="Close the case", synchronous=True)
+@operator("case/close", zh="结案", en="Close the case", synchronous=True, refuses_first=True)
 def close_case(context: StepContext, *, outcome: str, reason: str = "") -> dict[str, Any]:
     """Note how the case ended. A request that was withdrawn before it got a number has no case to close."""
     session = context.session
@@ -70,12 +72,8 @@ def close_case(context: StepContext, *, outcome: str, reason: str = "") -> dict[
     return {"number": case.number, "outcome": case.outcome, "closed_at": closed_at.isoformat()}
 
 
-def _applicant(context: StepContext, application: dict[str, Any]) -> User:
-    username = str(application.get("by") or context.data.get("applicant") or context.actor)
-    found = identity.find(context.session, username)
-    if found is None:
-        raise NotFoundError(N_("There is no user %(username)s."), username=username)
-    return found
+def _applicant(context: StepContext, application: dict[str, Any]) -> str:
+    return str(application.get("by") or context.data.get("applicant") or context.actor)
 
 
 def _retention_days(context: StepContext, keys: Any) -> list[int]:
@@ -83,28 +81,12 @@ def _retention_days(context: StepContext, keys: Any) -> list[int]:
     return [camera.recorder.retention_days for camera in cameras]
 
 
-def _colleagues(context: StepContext, applicant: User) -> list[str]:
-    """Everybody of the applicant's department, and in any case the applicant."""
-    if applicant.department_id is None:
-        return [applicant.username]
-    query = select(User.username).where(User.department_id == applicant.department_id, User.active)
-    return sorted({applicant.username, *context.session.scalars(query)})
-
-
-def _members(context: StepContext, applicant: User) -> list[str]:
-    own = _colleagues(context, applicant)
-    return [name for name in identity.members(context.session, "committee") if name not in own]
-
-
-def _chair(context: StepContext, applicant: User) -> str:
+def _chair(around: Surroundings) -> str:
     """Who decides where the committee cannot: never the applicant, and nobody of their department if it can be helped.
 
     The chair, else the deputy of a chair, else the head of the topmost unit, else nobody.
     """
-    session = context.session
-    chairs = identity.members(session, "chair")
-    deputies = [identity.deputy_of(session, chair, context.at) for chair in chairs]
-    top = session.scalars(select(Department.head_username).where(Department.parent_id.is_(None)))
-    found = [name for name in (*chairs, *deputies, *top) if name and name != applicant.username]
-    own = _colleagues(context, applicant)
-    return next((name for name in found if name not in own), found[0] if found else "")
+    chairs = around.members["chair"]
+    deputies = [around.deputies.get(chair, "") for chair in chairs]
+    found = [name for name in (*chairs, *deputies, *around.topmost) if name and name != around.username]
+    return next((name for name in found if name not in around.colleagues), found[0] if found else "")

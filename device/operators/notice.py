@@ -6,12 +6,13 @@ from sqlalchemy import select
 
 from device.models import Case
 from engine import identity, notifications
+from engine.models import User
 from engine.operators import StepContext, operator
 
 GROUP = "group:"
 
 
-@operator("notice/send", zh="发送通知", en="Send a notice", synchronous=True)
+@operator("notice/send", zh="发送通知", en="Send a notice", synchronous=True, refuses_first=True)
 def send(context: StepContext, *, to: list[str], template: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
     """Leave a notice for people, named by username or as `group:reviewer`.
 
@@ -20,12 +21,12 @@ def send(context: StepContext, *, to: list[str], template: str, params: dict[str
     """
     session = context.session
     case_id = session.scalar(select(Case.id).where(Case.instance_id == context.instance_id))
-    people: set[str] = set()
-    for name in to:
-        if isinstance(name, str) and name.startswith(GROUP):
+    names = [str(name) for name in to if name]
+    people = {name for name in names if not name.startswith(GROUP)}
+    people = set(session.scalars(select(User.username).where(User.username.in_(people)))) if people else set()
+    for name in names:
+        if name.startswith(GROUP):
             people.update(identity.members(session, name.removeprefix(GROUP)))
-        elif name and identity.find(session, str(name)) is not None:
-            people.add(str(name))
     for deputies in identity.deputies(session, people, context.at).values():
         people.update(deputies)
     sent = notifications.notify(

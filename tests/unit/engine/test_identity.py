@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from engine import identity
+from engine import identity, organisation
+from engine.clock import now as present
 from engine.db import Database
 from engine.errors import ConflictError, InvalidFormError, NotFoundError
 
@@ -147,7 +148,7 @@ def company(people, clock):
 
 def head_of(database, username):
     with database.reading() as session:
-        return identity.head_of(session, identity.find(session, username))
+        return organisation.around(session, username, at=present()).head()
 
 
 def delegate(database, username, deputy, clock, hours=8):

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from flask import Flask
 from sqlalchemy import text
+from watching import Watch
 from werkzeug.test import TestResponse
 
 from engine import identity
@@ -429,6 +430,21 @@ def test_a_task_is_claimed_and_completed(api: Caller, submitted: dict[str, Any])
     status, detail = api.problem("head", "POST", f"/tasks/{task}/complete", json=signed)
     assert (status, detail.split(",")[0]) == (409, "head has already completed this task")
     assert api.problem("head", "POST", f"/tasks/{task}/claim")[0] == 409
+
+
+def test_completing_any_task_takes_one_commit_and_at_most_fifteen_statements(
+    api: Caller, office: Database, begun: dict[str, Any], form: dict[str, Any]
+) -> None:
+    signed = {"data": {"decision": "approve"}, "signature": {"password": PASSWORD}}
+    checks = dict.fromkeys(("lawful", "legitimate", "minimal", "identity_checked"), True)
+    review = {"data": {"decision": "approve", "comment": "lawful and reasonable", **checks}}
+    for person, body in (("applicant", {"data": form}), ("head", signed), ("reviewer", review)):
+        task = task_of(api, begun["id"])["id"]
+        api(person, "GET", "/tasks")  # a first call makes the person's token
+        with Watch(office) as seen:
+            assert api(person, "POST", f"/tasks/{task}/complete", json=body).json["state"] == "completed"
+        assert seen.commits == 1
+        assert len(seen.statements) <= 15, "\n".join(seen.statements)
 
 
 def test_a_refused_form_names_every_field(api: Caller, begun: dict[str, Any], form: dict[str, Any]) -> None:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 from browsing import Visitor
-from sqlalchemy import event, select
+from sqlalchemy import select
+from watching import Watch
 
 from engine.db import Database
 from engine.models import Instance, Qualification, Signature, Task
@@ -170,33 +171,6 @@ def test_an_application_sent_back_comes_back_filled_in(head: Visitor, submitted:
     page = submitted.get(submitted.tasks()[0]).text
     assert "A bicycle was knocked over at the gate" in page
     assert 'value="2026-01-31T09:00:00"' in page
-
-
-class Watch:
-    """Counts what reaches the database while it looks."""
-
-    def __init__(self, database: Database) -> None:
-        self.engines = {database.reader, database.writer}
-        self.statements: list[str] = []
-        self.commits = 0
-
-    def __enter__(self) -> "Watch":
-        for engine in self.engines:
-            event.listen(engine, "before_cursor_execute", self._statement)
-            event.listen(engine, "commit", self._commit)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        for engine in self.engines:
-            event.remove(engine, "before_cursor_execute", self._statement)
-            event.remove(engine, "commit", self._commit)
-
-    def _statement(self, *seen: object) -> None:
-        if not str(seen[2]).startswith(("BEGIN", "SAVEPOINT", "RELEASE")):
-            self.statements.append(str(seen[2]))
-
-    def _commit(self, _connection: object) -> None:
-        self.commits += 1
 
 
 def test_completing_a_task_is_one_commit_and_few_statements(reviewer: Visitor, office: Database) -> None:

@@ -159,7 +159,7 @@ class _Pair:
             except (DiaoquError, BpmnError) as error:
                 yield Difference(event.seq, f"it cannot be repeated on its own version (verify it): {error}")
                 return
-            if live.derived(old) != event.derived:
+            if not live.repeats(old, event.derived):
                 yield Difference(event.seq, "it leads elsewhere on its own version already (verify it)")
                 return
             try:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
-from engine import clock
+from engine import clock, starts
 from engine.errors import N_, ConflictError, DefinitionError, NotFoundError, Problem
 from engine.forms import Form
 from engine.forms import parse as parse_form
@@ -74,12 +74,12 @@ def deploy(session: Session, files: Mapping[str, str], *, by: str, note: str = "
     if problems:
         raise DefinitionError(problems)
     current = {definition.process_id: definition for definition in latest_versions(session)}
-    changed = []
+    changed, executable = [], {}
     for process_id, (file, name) in sorted(processes(every).items()):
         digest = digest_of(every, file)
         before = current.get(process_id)
         if before is None or before.digest != digest:
-            compile_files(every, process_id)
+            executable[process_id] = compile_files(every, process_id)
             version = before.version + 1 if before else 1
             changed.append(
                 ProcessDefinition(process_id=process_id, version=version, name=name, file=file, digest=digest)
@@ -95,6 +95,8 @@ def deploy(session: Session, files: Mapping[str, str], *, by: str, note: str = "
     session.add_all(changed)
     session.flush()
     session.info.setdefault(_NEW, set()).update(definition.id for definition in changed)
+    for definition in changed:
+        starts.register(session, definition, executable[definition.process_id], deployment.deployed_at)
     return changed
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from engine import clock, definitions, history, live, operators, payloads, projections
+from engine import clock, definitions, history, live, operators, outbox, payloads, projections, subscriptions
 from engine.errors import N_, ConflictError, NotFoundError
 from engine.models import Instance, ProcessDefinition
 from engine.spiff import Input, StepResult
@@ -35,13 +35,19 @@ def start(
     by: str,
     version: int | None = None,
     business_key: str = "",
+    event: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    starter: str | None = None,
 ) -> Instance:
     """Start an instance of the newest version (or of `version`) with `data`.
 
-    Its first event records the version, its digest and the versions of the engine and its libraries.
+    Its first event records the version, its digest and the versions of the engine and its libraries. It begins at the
+    start event `event`, to which `facts` belong (the `payload` of a message, and where it came from); without one it
+    begins where the process waits for nothing. `starter` is whose request it is, when that is not `by`.
 
     Raises:
         NotFoundError: there is no such process. InvalidFormError, OversizedError: `data` cannot be stored.
+        ConflictError: the process does not start there.
     """
     payloads.encode(dict(data))
     definition = definitions.get(session, process_id, version)
@@ -53,7 +59,7 @@ def start(
         version=definition.version,
         business_key=business_key,
         state="running",
-        started_by=by,
+        started_by=starter or by,
         started_at=at,
         changed_at=at,
         seq=0,
@@ -62,7 +68,8 @@ def start(
     )
     session.add(instance)
     session.flush()  # a synchronous operator of the first step may refer to the row
-    step(session, instance, "start", {"data": dict(data), **_origin(definition)}, by=by, at=at)
+    chosen = {} if event is None else {"event": event, **(facts or {})}
+    step(session, instance, "start", {"data": dict(data), **chosen, **_origin(definition)}, by=by, at=at)
     return instance
 
 
@@ -124,6 +131,8 @@ def step(
     flush(session)
     compiled = definitions.compiled(session, instance.definition_id)
     projections.project(session, instance, compiled, execution, result, by=by, at=at)
+    subscriptions.project(session, instance, result, at)
+    outbox.put(session, instance, result.thrown, by=by, at=at)
     if result.state == "running":
         live.keep(session, instance, execution)
     return result

@@ -85,24 +85,36 @@ def rebuild(session: Session, instance: Instance) -> Execution:
             continue
         given = Input(execution.seq + 1, row.at, row.kind, row.payload)
         result = execution.apply(given, replaying(orjson.loads(row.lookups)))
-        if derived(result) != row.derived:
+        if not repeats(result, row.derived):
             raise ConflictError(
                 N_("Event %(seq)s of this case's history cannot be repeated: verify the case."), seq=row.seq
             )
     return execution
 
 
-def derived(result: StepResult) -> str:
-    """The exact text that the history keeps of what followed from an input; re-execution must give it again."""
-    return orjson.dumps(
-        {
-            "events": result.events,
-            "visible": result.visible,
-            "jobs": [[str(job.task_id), job.element, job.operator, job.params] for job in result.jobs],
-            "state": result.state,
-            "data": definitions.text_digest(orjson.dumps(result.data).decode()),
-        }
-    ).decode()
+def derived(result: StepResult, *, with_thrown: bool = True) -> str:
+    """The exact text that the history keeps of what followed from an input; re-execution must give it again.
+
+    Of a thrown message or signal it keeps where it came from and a digest of what it carried.
+    """
+    facts: dict[str, Any] = {
+        "events": result.events,
+        "visible": result.visible,
+        "jobs": [[str(job.task_id), job.element, job.operator, job.params] for job in result.jobs],
+        "state": result.state,
+        "data": definitions.text_digest(orjson.dumps(result.data).decode()),
+    }
+    if with_thrown and result.thrown:
+        facts["thrown"] = [
+            [one.element, one.kind, one.name, definitions.text_digest(orjson.dumps(one.payload).decode())]
+            for one in result.thrown
+        ]
+    return orjson.dumps(facts).decode()
+
+
+def repeats(result: StepResult, recorded: str) -> bool:
+    """Whether a step led to what was recorded. Histories before messages left their instance say nothing of them."""
+    return recorded in (derived(result), derived(result, with_thrown=False))
 
 
 @event.listens_for(Session, "after_commit")

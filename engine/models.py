@@ -351,6 +351,75 @@ class Job(Base):
     __table_args__ = (Index(None, "state", "due_at"), Index(None, "exclusive_key", "state"))
 
 
+# ---- messages -------------------------------------------------------------------------------------------------------
+
+
+class Subscription(Base):
+    """A message or signal that an instance waits for (engine.subscriptions).
+
+    `correlation` is the digest of the key that the message must carry; empty for a receiver that takes any. A row of
+    the kind `unknown` says that nobody has asked yet what an instance of an earlier release waits for.
+    """
+
+    __tablename__ = "subscriptions"
+    instance_id: Mapped[UUID] = mapped_column(ForeignKey("instances.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    correlation: Mapped[str] = mapped_column(String(80), primary_key=True)
+    definition_id: Mapped[int] = mapped_column(ForeignKey("process_definitions.id"))
+    __table_args__ = (Index(None, "kind", "name", "definition_id", "correlation"),)
+
+
+class StartEvent(Base):
+    """A start event of the newest version of a process that waits for its message, its signal or its time.
+
+    `schedule` of a timer: `{"next", "cycles", "duration"}` as in engine.spiff.starts; `due_at` is its next start.
+    """
+
+    __tablename__ = "start_events"
+    definition_id: Mapped[int] = mapped_column(ForeignKey("process_definitions.id"), primary_key=True)
+    element: Mapped[str] = mapped_column(String(200), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    name: Mapped[str] = mapped_column(String(200), default="")
+    schedule: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    due_at: Mapped[datetime | None] = mapped_column(index=True)
+    __table_args__ = (Index(None, "kind", "name"),)
+
+
+class Message(Base):
+    """A message on its way to its one receiver, or a signal on its way to one of those that listened for it.
+
+    `state`: waiting, delivered, expired (nobody waited for it in time), missed (a signal whose receiver had gone on).
+    `expires_at` is set when the diagram says how long it waits; else the service's setting holds. `sender_id`,
+    `sender_seq` and `sender_element` say which event of which instance threw it; without them a person or a program
+    sent it: `sent_by`. A signal names its receiver: the instance `target_id`, or the start event `target_element` of
+    `target_definition_id`. `received_by` is the instance that has got it, whose history keeps the payload from then on.
+    """
+
+    __tablename__ = "messages"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    name: Mapped[str] = mapped_column(String(200))
+    payload: Mapped[Any] = mapped_column(Json, nullable=True)
+    business_key: Mapped[str] = mapped_column(String(100), default="")
+    sender_id: Mapped[UUID | None] = mapped_column(ForeignKey("instances.id"), index=True)
+    sender_seq: Mapped[int | None]
+    sender_element: Mapped[str] = mapped_column(String(200), default="")
+    sent_by: Mapped[str] = mapped_column(String(64))
+    sent_at: Mapped[datetime]
+    place: Mapped[int] = mapped_column(default=0)
+    target_id: Mapped[UUID | None] = mapped_column(ForeignKey("instances.id"))
+    target_definition_id: Mapped[int | None] = mapped_column(ForeignKey("process_definitions.id"))
+    target_element: Mapped[str] = mapped_column(String(200), default="")
+    state: Mapped[str] = mapped_column(String(16), default="waiting")
+    due_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    received_by: Mapped[UUID | None] = mapped_column(ForeignKey("instances.id"), index=True)
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str] = mapped_column(Text, default="")
+    __table_args__ = (Index(None, "state", "due_at"), Index(None, "state", "name"))
+
+
 # ---- seals ----------------------------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ class Settings:
     """`store_primary` and `store_backup` are `file://` or `s3://` addresses; `broker_url` is empty without Celery.
 
     `seal_minutes` is the time between two seals of all histories (docs/ledger-format.md); 0 makes none by itself.
+    `message_hours` is how long a message waits for a receiver whose diagram does not say it (docs/messages.md).
     """
 
     data: Path
@@ -33,6 +34,7 @@ class Settings:
     max_span_hours: int = 24
     retention_days: int = 30
     seal_minutes: int = 10
+    message_hours: int = 24
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
@@ -58,6 +60,9 @@ class Settings:
         seal_minutes = environ.get("DIAOQU_SEAL_MINUTES", "10")
         if not (seal_minutes.isascii() and seal_minutes.isdigit()):
             raise SettingsError(N_("DIAOQU_SEAL_MINUTES must be a whole number of minutes, 0 for never."))
+        message_hours = environ.get("DIAOQU_MESSAGE_HOURS", "24")
+        if not (message_hours.isascii() and message_hours.isdigit()):
+            raise SettingsError(N_("DIAOQU_MESSAGE_HOURS must be a whole number of hours."))
         return cls(
             data=data,
             database_url=environ.get("DIAOQU_DATABASE_URL", f"sqlite:///{data / 'diaoqu.db'}"),
@@ -69,4 +74,5 @@ class Settings:
             site=environ.get("DIAOQU_SITE", "main"),
             max_span_hours=max_span_hours,
             seal_minutes=int(seal_minutes),
+            message_hours=int(message_hours),
         )

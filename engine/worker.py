@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from engine import jobs, operators, seals, timers, wakeup
+from engine import jobs, messages, operators, seals, timers, wakeup
 from engine.db import Database
 from engine.errors import BpmnError, DiaoquError, JobCancelledError
 from engine.jobs import ClaimedJob
@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Worker:
-    """Works on the jobs of `settings.site` with `slots` threads, fires timers, and seals the histories.
+    """Works on the jobs of `settings.site` with `slots` threads, fires timers, delivers messages, seals the histories.
 
     `run_until_idle` does the same in the calling thread until nothing is due any more, for tests and single steps.
     """
@@ -54,6 +54,7 @@ class Worker:
         names = [f"worker-{number}" for number in range(1, self.slots + 1)]
         self._threads = [threading.Thread(target=self._work, args=(name,), name=name, daemon=True) for name in names]
         self._threads.append(threading.Thread(target=self._watch_timers, name="timers", daemon=True))
+        self._threads.append(threading.Thread(target=self._keep_delivering, name="messages", daemon=True))
         self._threads.append(threading.Thread(target=self._keep_sealing, name="seals", daemon=True))
         for thread in self._threads:
             thread.start()
@@ -73,11 +74,14 @@ class Worker:
         """Fire what is due and run what is claimable until nothing is; answers how many jobs ran."""
         done = 0
         while True:
-            fired = timers.fire_due(self.database)
+            moved = timers.fire_due(self.database) + timers.start_due(self.database) + self._deliver()
             if self.run_one(_owner("idle")):
                 done += 1
-            elif not fired:
+            elif not moved:
                 return done
+
+    def _deliver(self) -> int:
+        return messages.deliver_due(self.database, kept=timedelta(hours=self.settings.message_hours))
 
     def run_one(self, owner: str) -> bool:
         """Claim one job and run it to its end; whether there was one."""
@@ -104,8 +108,20 @@ class Worker:
         while not self._stopping.wait(POLL):
             try:
                 timers.fire_due(self.database)
+                timers.start_due(self.database)
             except Exception:  # noqa: BLE001 - as above
                 _LOG.exception("the due timers could not be looked up")
+
+    def _keep_delivering(self) -> None:
+        while not self._stopping.is_set():
+            seen = wakeup.count()
+            try:
+                moved = self._deliver()
+            except Exception:  # noqa: BLE001 - as above
+                _LOG.exception("the messages could not be looked up")
+                moved = 0
+            if not moved and not self._stopping.is_set():
+                wakeup.wait(seen, POLL)
 
     def _keep_sealing(self) -> None:
         while not self._stopping.wait(SEAL_LOOK):

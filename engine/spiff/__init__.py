@@ -14,8 +14,11 @@ from engine.spiff.model import (
     OpenedTask,
     RefusedInputError,
     StepResult,
+    Subscription,
+    Thrown,
 )
 from engine.spiff.patches import install
+from engine.spiff.starts import Trigger, following
 from engine.spiff.step import replaying
 
 install()
@@ -30,6 +33,10 @@ __all__ = [
     "OpenedTask",
     "RefusedInputError",
     "StepResult",
+    "Subscription",
+    "Thrown",
+    "Trigger",
     "compile_definition",
+    "following",
     "replaying",
 ]

@@ -1,6 +1,7 @@
 """A deployed process, compiled once and shared by all its instances and threads."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from lxml import etree
@@ -10,13 +11,16 @@ from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
-from engine.errors import DefinitionError, Problem
+from engine import expressions
+from engine.errors import N_, DefinitionError, Problem
 from engine.spiff import dmn
 from engine.spiff.elements import read_elements
-from engine.spiff.model import ElementInfo
+from engine.spiff.messages import MessageEventDefinition, definitions
+from engine.spiff.model import ElementInfo, RefusedInputError
 from engine.spiff.parsing import Parser
 from engine.spiff.prepare import BPMN, SUFFIXES, Node, prepare
 from engine.spiff.refusals import refusals
+from engine.spiff.starts import StartEvent, Trigger, only_plain_starts, separate_starts, trigger_of
 
 CHILD = " [child]"
 """What the library appends to the name of a loop's instances."""
@@ -36,8 +40,61 @@ class CompiledDefinition:
         self.subprocesses = subprocesses
         self.elements = elements
         self._flows = {(flow.source, flow.target): flow.id for flow in elements.values() if flow.type == "sequenceFlow"}
+        self._messages: dict[str, list[MessageEventDefinition]] = {}
         for part in (spec, *subprocesses.values()):
             _connect_loops(part)
+            separate_starts(part)
+            self._collect_messages(part)
+        for part in subprocesses.values():
+            only_plain_starts(part)
+        self._starts = {self._start_element(start): start for start in spec.start.outputs}
+
+    def _collect_messages(self, part: Any) -> None:
+        for task_spec in part.task_specs.values():
+            for definition in definitions(getattr(task_spec, "trigger", getattr(task_spec, "event_definition", None))):
+                if isinstance(definition, MessageEventDefinition):
+                    self._messages.setdefault(definition.name, []).append(definition)
+
+    def _start_element(self, start: StartEvent) -> str:
+        """A process with event sub-processes starts at an event that the kernel has added, for its only one."""
+        if start.name in self.elements:
+            return start.name
+        return next(
+            found.id
+            for found in self.elements.values()
+            if found.type == "startEvent" and found.scope == self.process_id
+        )
+
+    @property
+    def triggers(self) -> list[Trigger]:
+        """What starts the process from outside, in the order of the diagram."""
+        found = (trigger_of(spec, element) for element, spec in self._starts.items())
+        return [trigger for trigger in found if trigger is not None]
+
+    def start_event(self, element: str | None, payload: Any) -> StartEvent | None:
+        """The start event at which an instance begins; None: at the one that waits for nothing.
+
+        Raises:
+            RefusedInputError: there is no such start event, or it is for a message with other contents.
+        """
+        if element is None:
+            if not any(spec.is_plain for spec in self._starts.values()):
+                raise RefusedInputError(N_("This process starts by an event of its own; nobody can start it by hand."))
+            return None
+        spec = self._starts.get(element)
+        if spec is None or spec.is_plain:
+            raise RefusedInputError(N_("%(element)s is no event that starts this process."), element=element[:60])
+        if isinstance(spec.trigger, MessageEventDefinition) and not spec.trigger.carried(payload):
+            raise RefusedInputError(N_("The message lacks what the process compares to find its receiver."))
+        return spec
+
+    def carried(self, name: str, payload: Any, at: datetime) -> set[str]:
+        """What a message of this name carries for receivers of this process: the correlations that it matches.
+
+        Empty when it lacks what they compare, or when nobody here knows the name.
+        """
+        with expressions.at(at):
+            return set().union(*(message.carried(payload) for message in self._messages.get(name, ())))
 
     def element_of(self, task: Task) -> str | None:
         """The element of the diagram that a task stands for; None when the kernel has added it."""

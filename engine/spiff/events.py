@@ -133,25 +133,24 @@ class _Timer:
 
     expression: str
 
-    def _text(self, my_task: Task) -> str:
-        text = my_task.workflow.script_engine.evaluate(my_task, self.expression)
+    def read(self, text: Any) -> Any:
+        """The event value of a timer that is set now. Raises ExpressionError when `text` is no ISO 8601 time."""
         if not isinstance(text, str):
             raise ExpressionError(N_("A timer is an ISO 8601 text, not %(value)s."), value=repr(text)[:60])
-        return text
+        try:
+            return self._compute(text)
+        except ExpressionError:
+            raise
+        except Exception as error:  # the library raises bare Exceptions for texts that it cannot read
+            raise ExpressionError(N_("%(text)s is not an ISO 8601 time."), text=text[:60]) from error
 
-    def _compute(self, my_task: Task, text: str) -> Any:
+    def _compute(self, text: str) -> Any:
         raise NotImplementedError
 
     def _value(self, my_task: Task) -> Any:
         value = my_task.internal_data.get("event_value")
         if value is None:
-            text = self._text(my_task)
-            try:
-                value = self._compute(my_task, text)
-            except ExpressionError:
-                raise
-            except Exception as error:  # the library raises bare Exceptions for texts that it cannot read
-                raise ExpressionError(N_("%(text)s is not an ISO 8601 time."), text=text[:60]) from error
+            value = self.read(my_task.workflow.script_engine.evaluate(my_task, self.expression))
             my_task.internal_data["event_value"] = value
         return value
 
@@ -162,13 +161,13 @@ class _Timer:
 
 
 class DateTimer(_Timer, timer.TimeDateEventDefinition):
-    def _compute(self, my_task: Task, text: str) -> str:  # noqa: ARG002
+    def _compute(self, text: str) -> str:
         instant = timer.TimerEventDefinition.parse_time_or_duration(text)
         return str(instant.astimezone(UTC).isoformat())
 
 
 class DurationTimer(_Timer, timer.DurationTimerEventDefinition):
-    def _compute(self, my_task: Task, text: str) -> str:  # noqa: ARG002
+    def _compute(self, text: str) -> str:
         parsed = timer.TimerEventDefinition.parse_iso_duration(text)
         if not parsed:
             raise ValueError(text)
@@ -182,28 +181,35 @@ class CycleTimer(_Timer, timer.CycleTimerEventDefinition):
         self._value(my_task)
         return bool(my_task.internal_data.get("event_fired", False))
 
-    def _compute(self, my_task: Task, text: str) -> dict[str, Any]:  # noqa: ARG002
+    def _compute(self, text: str) -> dict[str, Any]:
         cycles, start, duration = timer.TimerEventDefinition.parse_iso_recurring_interval(text)
         if duration <= timedelta(0):
             raise ExpressionError(N_("A cycle needs a duration longer than nothing."))
         return {"cycles": cycles, "next": start.isoformat(), "duration": duration.total_seconds()}
 
     def cycle_complete(self, my_task: Task) -> bool:
-        value = dict(self._value(my_task))
+        value = self._value(my_task)
         if value["cycles"] == 0:
             my_task.internal_data["event_fired"] = True
             return False
-        late = (STEP.get().at - datetime.fromisoformat(value["next"])).total_seconds()
-        if late < 0:
+        if datetime.fromisoformat(value["next"]) > STEP.get().at:
             return False
-        passed = math.floor(late / value["duration"]) + 1
-        if value["cycles"] > 0:
-            passed = min(passed, value["cycles"])
-            value["cycles"] -= passed
-        following = datetime.fromisoformat(value["next"]) + timedelta(seconds=value["duration"] * passed)
-        value["next"] = following.isoformat()
-        my_task.internal_data["event_value"] = value
+        my_task.internal_data["event_value"] = cycles_after(value, STEP.get().at)
         return True
+
+
+def cycles_after(value: dict[str, Any], at: datetime) -> dict[str, Any]:
+    """The cycles that remain after `at`, all that were due until then being used up."""
+    late = (at - datetime.fromisoformat(value["next"])).total_seconds()
+    if late < 0:
+        return value
+    passed = math.floor(late / value["duration"]) + 1 if value["duration"] else 1
+    left = value["cycles"]
+    if left > 0:
+        passed = min(passed, left)
+        left -= passed
+    following = datetime.fromisoformat(value["next"]) + timedelta(seconds=value["duration"] * passed)
+    return {**value, "cycles": left, "next": following.isoformat()}
 
 
 TIMERS = {

@@ -4,18 +4,14 @@ Given the same definition, key and inputs (with the recorded answers of synchron
 to the same events, data and snapshots, whatever was saved and loaded in between.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
 import orjson
 from SpiffWorkflow.bpmn import BpmnEvent, BpmnWorkflow
-from SpiffWorkflow.bpmn.specs.event_definitions.multiple import MultipleEventDefinition
 from SpiffWorkflow.bpmn.specs.mixins.multiinstance_task import LoopTask
 from SpiffWorkflow.exceptions import SpiffWorkflowException
-from SpiffWorkflow.spiff.specs.event_definitions import MessageEventDefinition, SignalEventDefinition
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
@@ -27,11 +23,22 @@ from engine.spiff.definition import CompiledDefinition
 from engine.spiff.events import due_at
 from engine.spiff.front import front_data
 from engine.spiff.inputs import KINDS, read_payload
-from engine.spiff.model import Input, JobRequest, Lookup, OpenedTask, RefusedInputError, StepResult
+from engine.spiff.messages import MessageEventDefinition, SignalEventDefinition, definitions, listening
+from engine.spiff.model import (
+    Input,
+    JobRequest,
+    Lookup,
+    OpenedTask,
+    RefusedInputError,
+    StepResult,
+    Subscription,
+    Thrown,
+)
 from engine.spiff.pruning import drop_orphans, prune
 from engine.spiff.scripting import ENGINE, evaluate
 from engine.spiff.specs import ServiceTask, fail
-from engine.spiff.step import STEP, Step
+from engine.spiff.starts import begin
+from engine.spiff.step import STEP, Step, inside
 from engine.spiff.telling import derived_events, visible_events
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -52,21 +59,24 @@ class Execution:
         self.at = _EPOCH
         self._workflow: Any = None  # a BpmnWorkflow from `start` on
         self._open: dict[UUID, Task] = {}
+        self._listening: set[Subscription] = set()
         self._void = False
         if snapshot is not None:
             state = orjson.loads(snapshot)
             self.seq, self.at = state["seq"], datetime.fromisoformat(state["at"])
-            with _inside(Step(key, 0, self.at)):
+            with inside(Step(key, 0, self.at)):
                 self._workflow = snapshots.load(definition, state)
             self._open = {task.id: task for task in self._tasks() if _is_open(task)}
+            self._listening = self.listening
 
     # ---- the one way to change it
 
     def apply(self, given: Input, lookup: Lookup | None = None) -> StepResult:
         """Take one input and run until nothing can move without another.
 
-        Kinds and payloads: start {data} · submit {task, data} · result {task, value} · error {task, code, message} ·
-        timer {} · message {name, payload} · signal {name, payload} · cancel {reason} · retry {task, data}.
+        Kinds and payloads: start {data, event, payload} · submit {task, data} · result {task, value} ·
+        error {task, code, message} · timer {} · message {name, payload} · signal {name, payload} · cancel {reason} ·
+        retry {task, data}.
         `lookup` answers synchronous operators. When it raises a DiaoquError, that is recorded as well and becomes an
         incident: it must leave nothing half-written then.
 
@@ -90,11 +100,11 @@ class Execution:
         step = Step(self.key, given.seq, given.at, lookup, self.definition.way_into)
         payload = read_payload(given)
         try:
-            with _inside(step):
+            with inside(step):
                 self.at = given.at
                 kind(**payload)
-                thrown = self._settle(step)
-                result = self._result_of(step, thrown, payload["task"] if given.kind == "error" else None)
+                self._settle(step)
+                result = self._result_of(step, payload["task"] if given.kind == "error" else None)
                 self._prune()
         except SpiffWorkflowException as error:
             self._void = True
@@ -105,7 +115,7 @@ class Execution:
         self.seq = given.seq
         return result
 
-    def _settle(self, step: Step) -> list[dict[str, Any]]:
+    def _settle(self, step: Step) -> None:
         workflow = self._workflow
         while self._run_ready(step):
             pass
@@ -115,15 +125,7 @@ class Execution:
         waiting = workflow.event_manager.tasks  # the library forgets to drop removed tasks here
         for key in [key for key, task in waiting.items() if task.workflow.tasks.get(key) is not task]:
             del waiting[key]
-        return [
-            {
-                "type": "message" if isinstance(event.event_definition, MessageEventDefinition) else "signal",
-                "name": event.event_definition.name,
-                "payload": copy_json(event.payload),
-            }
-            for event in workflow.get_events()
-            if isinstance(event.event_definition, MessageEventDefinition | SignalEventDefinition)
-        ]
+        workflow.get_events()  # what the library would hand out: `step.thrown` is more exact
 
     def _run_ready(self, step: Step) -> bool:
         """Run what is ready, innermost processes first, then look at the timers; whether anything moved.
@@ -151,9 +153,11 @@ class Execution:
 
     # ---- the kinds of input; each raises RefusedInputError when it does not apply
 
-    def _start(self, data: dict[str, Any]) -> None:
+    def _start(self, data: dict[str, Any], event: str | None = None, payload: Any = None) -> None:
+        chosen = self.definition.start_event(event, payload)
         self._workflow = BpmnWorkflow(self.definition.spec, self.definition.subprocesses, script_engine=ENGINE)
         self._workflow.task_tree.data.update(data)
+        begin(self._workflow, chosen, payload)
 
     def _submit(self, task: str, data: dict[str, Any]) -> None:
         found = self._named(task)
@@ -208,12 +212,9 @@ class Execution:
 
     def _catch(self, kind: Any, name: str, payload: Any) -> None:
         manager = self._workflow.event_manager
-        waiting = (one for task in manager.tasks.values() for one in _definitions(task.task_spec.event_definition))
+        waiting = (one for task in manager.tasks.values() for one in definitions(task.task_spec.event_definition))
         definition = next((one for one in waiting if isinstance(one, kind) and one.name == name), None)
-        correlations = {}
-        if isinstance(definition, MessageEventDefinition) and payload:
-            correlations = definition.calculate_correlations(ENGINE, definition.correlation_properties, payload)
-        if definition is None or manager.catch(BpmnEvent(definition, payload, correlations), internal=False) == 0:
+        if definition is None or manager.catch(BpmnEvent(definition, payload), internal=False) == 0:
             raise RefusedInputError(N_("The process does not wait for %(name)s."), name=name)
 
     def _named(self, task: str) -> Task | None:
@@ -233,8 +234,9 @@ class Execution:
 
     # ---- what followed
 
-    def _result_of(self, step: Step, thrown: list[dict[str, Any]], failed_job: str | None) -> StepResult:
-        before = self._open
+    def _result_of(self, step: Step, failed_job: str | None) -> StepResult:
+        before, heard = self._open, self._listening
+        self._listening = self.listening
         touched = {change.task.id: change.task for change in step.trace if _is_open(change.task)}
         self._open = {key: task for key, task in {**before, **touched}.items() if self._is_in_tree(task)}
         fresh = [task for key, task in self._open.items() if key not in before]
@@ -266,7 +268,9 @@ class Execution:
             state=self.state,
             due_at=self.due_at,
             data=self.data,
-            thrown=thrown,
+            thrown=[Thrown(element(task), *event) for task, *event in step.thrown],
+            subscribed=sorted(self._listening - heard),
+            unsubscribed=sorted(heard - self._listening),
         )
 
     def _is_in_tree(self, task: Task) -> bool:
@@ -290,6 +294,13 @@ class Execution:
         if self._workflow is None or self._workflow.completed:
             return None
         return due_at(list(self._workflow.event_manager.tasks.values()))
+
+    @property
+    def listening(self) -> set[Subscription]:
+        """The messages and signals that the instance waits for."""
+        if self._workflow is None or self._workflow.completed:
+            return set()
+        return listening(self._workflow.event_manager.tasks.values())
 
     @property
     def data(self) -> dict[str, Any]:
@@ -334,16 +345,6 @@ class Execution:
         return [task for flow in self._flows() for task in flow.tasks.values()]
 
 
-@contextmanager
-def _inside(step: Step) -> Iterator[None]:
-    token = STEP.set(step)
-    try:
-        with expressions.at(step.at):
-            yield
-    finally:
-        STEP.reset(token)
-
-
 def _runs_by_itself(task: Task) -> bool:
     return task._state == TaskState.READY and not task.task_spec.manual
 
@@ -368,7 +369,3 @@ def _request(task: Task, element: str) -> JobRequest:
         spec.retries,
         spec.retry_backoff_base,
     )
-
-
-def _definitions(definition: Any) -> list[Any]:
-    return definition.event_definitions if isinstance(definition, MultipleEventDefinition) else [definition]

@@ -9,7 +9,7 @@ from engine.errors import N_
 from engine.spiff.model import Input, RefusedInputError
 
 KINDS: Mapping[str, Mapping[str, tuple[type, bool]]] = {
-    "start": {"data": (dict, True)},
+    "start": {"data": (dict, True), "event": (str, False), "payload": (object, False)},
     "submit": {"task": (str, True), "data": (dict, True)},
     "result": {"task": (str, True), "value": (object, True)},
     "error": {"task": (str, True), "code": (str, True), "message": (str, False)},

@@ -13,6 +13,7 @@ from SpiffWorkflow.util.task import TaskState
 
 from engine.errors import N_, ExpressionError
 from engine.spiff.data import merge_tokens
+from engine.spiff.messages import MessageEventDefinition
 from engine.spiff.step import ACTIVE, STEP
 
 
@@ -99,6 +100,13 @@ class ExclusiveGateway(bpmn.ExclusiveGateway):
 
 
 class EventBasedGateway(bpmn.EventBasedGateway):
+    def _update_hook(self, my_task: Task) -> bool:
+        ready = super()._update_hook(my_task)
+        for definition in self.event_definition.event_definitions if not ready else ():
+            if isinstance(definition, MessageEventDefinition):
+                definition.update_task(my_task)
+        return bool(ready)
+
     def _run_hook(self, my_task: Task) -> bool:
         result = super()._run_hook(my_task)
         my_task.internal_data.pop("seen_events", None)  # library objects, of no use once the gateway has fired

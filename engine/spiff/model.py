@@ -81,6 +81,27 @@ class JobRequest:
     backoff: int | None = None
 
 
+@dataclass(frozen=True, order=True)
+class Subscription:
+    """Something that an instance waits for: `kind` is message or signal. `correlation` is what a message must carry
+    (CompiledDefinition.carried); empty for a receiver that takes every message of that name."""
+
+    kind: str
+    name: str
+    correlation: str = ""
+
+
+@dataclass(frozen=True)
+class Thrown:
+    """A signal, or a message that nobody inside the instance waits for. `time_to_live` when the diagram says so."""
+
+    element: str
+    kind: str
+    name: str
+    payload: Any
+    time_to_live: str = ""
+
+
 @dataclass(frozen=True)
 class StepResult:
     """Everything that followed from one input.
@@ -89,7 +110,8 @@ class StepResult:
     the kernel has added included. `visible` is for people: `{"element", "type"}` with type enter, leave, fail, cancel
     or take (a sequence flow), elements of the original diagram only. `closed` holds user tasks of earlier steps with
     'completed' or 'cancelled'; `ended_jobs` the service tasks of earlier steps that this step cancelled, without the
-    one whose own error was the input. `thrown` are messages and signals that nobody inside the instance waits for.
+    one whose own error was the input. `subscribed` and `unsubscribed` are what the instance has begun and ceased to
+    wait for.
     """
 
     events: list[list[Any]]
@@ -103,4 +125,6 @@ class StepResult:
     state: str
     due_at: datetime | None
     data: dict[str, Any]
-    thrown: list[dict[str, Any]]
+    thrown: list[Thrown]
+    subscribed: list[Subscription]
+    unsubscribed: list[Subscription]

@@ -10,17 +10,42 @@ from SpiffWorkflow.bpmn.specs import defaults as bpmn
 from SpiffWorkflow.spiff.parser import SpiffBpmnParser
 from SpiffWorkflow.spiff.parser import event_parsers as events
 from SpiffWorkflow.spiff.parser import task_spec as tasks
+from SpiffWorkflow.spiff.specs import defaults as spiff
 
 from engine.spiff import joins, multi_instance, specs
 from engine.spiff.dmn import DecisionTable
 from engine.spiff.events import TIMERS, BoundaryEvent, EndEvent, IntermediateThrowEvent
-from engine.spiff.prepare import Node
+from engine.spiff.messages import MessageEventDefinition, SignalEventDefinition
+from engine.spiff.prepare import BPMN, SPIFF, TIME_TO_LIVE, Node
+from engine.spiff.starts import StartEvent
 
 
 class _Events:
     def parse_timer_event(self, event: Node) -> Any:
         found = super().parse_timer_event(event)  # type: ignore[misc]  # mixed into an event parser
         return TIMERS[type(found)](found.name, found.expression, description=found.description)
+
+    def parse_message_event(self, event: Node) -> Any:
+        found = super().parse_message_event(event)  # type: ignore[misc]  # mixed into an event parser
+        return MessageEventDefinition.of(found, self._time_to_live(event.get("messageRef")))
+
+    def _time_to_live(self, reference: str | None) -> str:
+        path = f"{BPMN}extensionElements/{SPIFF}properties/{SPIFF}property"
+        for message in self._root.iterfind(f"{BPMN}message"):
+            if message.get("id") == reference:
+                for item in message.iterfind(path):
+                    if item.get("name") == TIME_TO_LIVE:
+                        return str(item.get("value"))
+        return ""
+
+    @property
+    def _root(self) -> Node:
+        node: Node = self.node  # type: ignore[attr-defined]  # mixed into an event parser
+        return node.getroottree().getroot()
+
+    def parse_signal_event(self, event: Node) -> Any:
+        found = super().parse_signal_event(event)  # type: ignore[misc]  # mixed into an event parser
+        return SignalEventDefinition(found.name, expression=found.expression, variable=found.variable)
 
 
 class StartEventParser(_Events, events.SpiffStartEventParser):
@@ -33,6 +58,18 @@ class EndEventParser(_Events, events.SpiffEndEventParser):
 
 
 class CatchEventParser(_Events, events.SpiffIntermediateCatchEventParser):
+    pass
+
+
+class ThrowEventParser(_Events, events.SpiffIntermediateThrowEventParser):
+    pass
+
+
+class SendTaskParser(_Events, events.SpiffSendTaskParser):
+    pass
+
+
+class ReceiveTaskParser(_Events, events.SpiffReceiveTaskParser):
     pass
 
 
@@ -75,11 +112,13 @@ class Parser(SpiffBpmnParser):
         full_tag("transaction"): (tasks.SubWorkflowParser, specs.Transaction),
         full_tag("callActivity"): (tasks.CallActivityParser, specs.CallActivity),
         full_tag("businessRuleTask"): (BusinessRuleTaskParser, specs.BusinessRuleTask),
-        full_tag("startEvent"): (StartEventParser, bpmn.StartEvent),
+        full_tag("startEvent"): (StartEventParser, StartEvent),
         full_tag("endEvent"): (EndEventParser, EndEvent),
         full_tag("boundaryEvent"): (BoundaryEventParser, BoundaryEvent),
         full_tag("intermediateCatchEvent"): (CatchEventParser, bpmn.IntermediateCatchEvent),
-        full_tag("intermediateThrowEvent"): (events.SpiffIntermediateThrowEventParser, IntermediateThrowEvent),
+        full_tag("intermediateThrowEvent"): (ThrowEventParser, IntermediateThrowEvent),
+        full_tag("sendTask"): (SendTaskParser, spiff.SendTask),
+        full_tag("receiveTask"): (ReceiveTaskParser, spiff.ReceiveTask),
     }
 
     def __init__(self, decisions: dict[str, DecisionTable]) -> None:

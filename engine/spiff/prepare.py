@@ -17,6 +17,9 @@ BPMN = "{http://www.omg.org/spec/BPMN/20100524/MODEL}"
 SPIFF = "{http://spiffworkflow.org/bpmn/schema/1.0/core}"
 XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 
+TIME_TO_LIVE = "timeToLive"
+"""The property of a message that says how long it waits for its receiver."""
+
 SPLIT, BODY, HANDLER, START, END, PRE, POST = "__split", "__body", "__event", "__start", "__end", "__pre", "__post"
 SUFFIXES = (SPLIT, BODY, HANDLER, START, END, PRE, POST)
 
@@ -72,6 +75,9 @@ def prepare(root: Node) -> Node:
         parameter.set("type", parameter.get("type", "any"))  # the library insists on it and never reads it
     for item in root.iter(SPIFF + "property"):
         item.set("value", item.get("value", ""))
+    _name_correlations(root)
+    for process in root.iter(BPMN + "process"):
+        _spell_subscriptions(process, root)
     scopes = list(root.iter(BPMN + "process", BPMN + "subProcess", BPMN + "transaction"))
     for scope in reversed(scopes):  # inner scopes first
         _join_links(scope)
@@ -79,6 +85,51 @@ def prepare(root: Node) -> Node:
         _split_after_activities(scope)
         _wrap_event_subprocesses(scope)
     return root
+
+
+def _name_correlations(root: Node) -> None:
+    """Keys and properties go by their names, which two files can share; tools give every file ids of its own."""
+    names = {item.get("id"): item.get("name") or item.get("id") for item in root.iter(BPMN + "correlationProperty")}
+    for item in root.iter(BPMN + "correlationProperty"):
+        item.set("id", names[item.get("id")])
+    for key in root.iter(BPMN + "correlationKey"):
+        key.set("name", key.get("name") or key.get("id") or "")
+    for reference in root.iter(BPMN + "correlationPropertyRef", SPIFF + "propertyId"):
+        text = (reference.text or "").strip()
+        reference.text = names.get(text, text)
+    for binding in root.iter(BPMN + "correlationPropertyBinding"):
+        reference = binding.get("correlationPropertyRef")
+        binding.set("correlationPropertyRef", names.get(reference, reference) or "")
+    for retrieval in root.iter(BPMN + "correlationPropertyRetrievalExpression"):  # the library reads its first child
+        for child in [
+            child for child in retrieval if child.tag in (BPMN + "documentation", BPMN + "extensionElements")
+        ]:
+            retrieval.remove(child)
+
+
+def _spell_subscriptions(process: Node, root: Node) -> None:
+    """A correlationSubscription stands at each event that catches a correlated message, where the library reads it."""
+    retrieved: dict[str, set[str]] = {}
+    for item in root.iter(BPMN + "correlationProperty"):
+        for retrieval in item.iterfind(BPMN + "correlationPropertyRetrievalExpression"):
+            retrieved.setdefault(retrieval.get("messageRef") or "", set()).add(item.get("id"))
+    for subscription in process.findall(BPMN + "correlationSubscription"):
+        process.remove(subscription)
+        paths = {
+            binding.get("correlationPropertyRef"): binding.findtext(BPMN + "dataPath") or ""
+            for binding in subscription.iterfind(BPMN + "correlationPropertyBinding")
+        }
+        for event in process.iter(BPMN + "messageEventDefinition", BPMN + "receiveTask"):
+            if event.getparent() in process.findall(BPMN + "startEvent"):
+                continue
+            for name in sorted(retrieved.get(event.get("messageRef") or "", set()) & paths.keys()):
+                extensions = event.find(BPMN + "extensionElements")
+                if extensions is None:
+                    extensions = etree.Element(BPMN + "extensionElements")
+                    event.insert(0, extensions)
+                spelled = etree.SubElement(extensions, SPIFF + "processVariableCorrelation")
+                etree.SubElement(spelled, SPIFF + "propertyId").text = name
+                etree.SubElement(spelled, SPIFF + "expression").text = paths[name]
 
 
 def _flow(scope: Node, source: str, target: str) -> None:

@@ -3,7 +3,8 @@
 The library creates tasks, reads clocks and changes states deep inside; `engine.spiff.patches` makes it ask here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from uuid import UUID, uuid5
 from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
+from engine import expressions
 from engine.errors import N_, BpmnError, DiaoquError
 from engine.spiff.data import copy_json, plain
 from engine.spiff.model import Lookup, RefusedInputError
@@ -58,6 +60,7 @@ class Step:
         self.incidents: dict[UUID, tuple[Task, str]] = {}
         self.absorbed: set[UUID] = set()
         self.failed: set[UUID] = set()
+        self.thrown: list[tuple[Task, str, str, Any, str]] = []
         self.retried: set[UUID] = set()
         self.removed = False
         self._seconds = at.timestamp()
@@ -93,6 +96,10 @@ class Step:
         task.internal_data["incident"] = message
         self.incidents[task.id] = (task, message)
 
+    def throw(self, task: Task, kind: str, name: str, payload: Any, time_to_live: str = "") -> None:
+        """A message that nobody inside the instance waits for, or a signal, leaves the instance."""
+        self.thrown.append((task, kind, name, payload, time_to_live))
+
     def consult(self, operator: str, params: dict[str, Any]) -> Any:
         """The answer of a synchronous operator, recorded.
 
@@ -118,6 +125,17 @@ class Step:
 
 
 STEP: ContextVar[Step] = ContextVar("step")
+
+
+@contextmanager
+def inside(step: Step) -> Iterator[None]:
+    """Within the block the library asks `step`, and the expressions' clock is the step's instant."""
+    token = STEP.set(step)
+    try:
+        with expressions.at(step.at):
+            yield
+    finally:
+        STEP.reset(token)
 
 
 class StepDatetime(datetime):

@@ -33,7 +33,7 @@ def ask(context: Any, *, question: Any = "") -> Any:
 
 
 class Case:
-    """`files` may be the text of one diagram with the process P."""
+    """`files` may be the text of one diagram with the process P; it starts at `event` when that is given."""
 
     def __init__(
         self,
@@ -44,6 +44,8 @@ class Case:
         lookup: Lookup | None = None,
         seed: str = "case",
         at: datetime = T0,
+        event: str = "",
+        payload: Any = None,
     ) -> None:
         texts = {"test.bpmn": files} if isinstance(files, str) else files
         key = uuid5(NAMESPACE, seed)
@@ -59,7 +61,8 @@ class Case:
             (Pruned(self._again, key), False),
             (Pruned(self._again, key), True),
         ]
-        self.give("start", data=dict(data or {}))
+        begin = {"event": event, "payload": payload} if event else {}
+        self.give("start", data=dict(data or {}), **begin)
 
     # ---- giving inputs
 

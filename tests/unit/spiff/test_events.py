@@ -179,7 +179,7 @@ def test_a_signal_end_event_is_thrown_inside_and_a_message_is_handed_out() -> No
     case.do("a")
     assert case.ready == ["b"]
     result = case.do("b")
-    assert (result.state, [event["name"] for event in result.thrown]) == ("completed", ["go"])
+    assert (result.state, [event.name for event in result.thrown]) == ("completed", ["go"])
 
 
 def test_a_link_goes_on_where_its_other_end_is() -> None:

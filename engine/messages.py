@@ -1,0 +1,230 @@
+"""Delivers messages to the one instance that waits for them, or to the process that they start; signals to everybody.
+
+    waiting ── the receiver takes it, in one transaction with its step ──► delivered
+      │ ▲      nobody waits, or more than one: looked at again when somebody begins to wait, and every minute
+      │ └────────┘
+      ├── its time to live is over ──► expired (reported at /operations)
+      └── a signal whose receiver has gone on ──► missed
+
+The receiver's event names the sender, its event and its element. BPMN 2.0, 8.4.2 and 10.5.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from engine import clock, definitions, identity, instances, notifications, outbox, payloads, starts, subscriptions
+from engine.db import Database
+from engine.errors import N_, ConflictError, DiaoquError
+from engine.models import Instance, Message, ProcessDefinition, StartEvent
+from engine.spiff import Thrown
+
+ACTOR = "message"
+KEPT = timedelta(hours=24)
+"""How long a message waits for its receiver when neither its diagram nor the settings say otherwise."""
+LOOK_AGAIN = timedelta(minutes=1)
+LOT = 500
+
+Permit = Callable[[Instance], None]
+"""Raises a DiaoquError when the sender may not send to that instance."""
+
+_LOG = logging.getLogger(__name__)
+
+
+# ---- sending from outside -------------------------------------------------------------------------------------------
+
+
+def send(
+    session: Session,
+    name: str,
+    payload: dict[str, Any],
+    *,
+    by: str,
+    business_key: str = "",
+    permit: Permit | None = None,
+) -> Message:
+    """Send a message that no instance has thrown; it is delivered at once when somebody waits for it.
+
+    Raises:
+        ConflictError: more than one instance waits for it, or the one cannot take it now; nothing is stored.
+        InvalidFormError, OversizedError: the payload cannot be stored.
+    """
+    payloads.encode(payload)
+    at = clock.now()
+    message = Message(
+        id=uuid4(), kind="message", name=name, payload=payload, business_key=business_key, sent_by=by, sent_at=at,
+        due_at=at, state="waiting",
+    )  # fmt: skip
+    session.add(message)
+    _attempt(session, message, at, by, permit)
+    return message
+
+
+def broadcast(session: Session, name: str, payload: Any, *, by: str) -> int:
+    """Send a signal that no instance has thrown to all that listen now; answers how many. Delivered by the worker."""
+    payloads.encode(payload)
+    at = clock.now()
+    rows = list(outbox.signals(session, Thrown("", "signal", name, payload)))
+    for place, row in enumerate(rows):
+        row.id, row.sent_by, row.sent_at, row.due_at, row.place, row.state = uuid4(), by, at, at, place, "waiting"
+    session.add_all(rows)
+    return len(rows)
+
+
+# ---- delivering -----------------------------------------------------------------------------------------------------
+
+
+def deliver_due(database: Database, *, kept: timedelta = KEPT, at: datetime | None = None) -> int:
+    """Try to deliver what is due at `at` (default: now), each in a transaction of its own; answers how many arrived.
+
+    `kept` is the time to live of messages whose diagram does not give one.
+    """
+    at = at or clock.now()
+    _ask_the_unknown(database, at)
+    with database.reading() as session:
+        query = select(Message.id).where(Message.state == "waiting", Message.due_at <= at)
+        due = session.scalars(query.order_by(Message.due_at, Message.sent_at, Message.place).limit(LOT)).all()
+    return sum(_deliver(database, message_id, at, kept) for message_id in due)
+
+
+def _ask_the_unknown(database: Database, at: datetime) -> None:
+    with database.reading() as session:
+        unknown = subscriptions.unknown(session, LOT)
+    for instance_id in unknown:
+        with database.transaction() as session:
+            subscriptions.refresh(session, instances.lock(session, instance_id), at)
+
+
+def _deliver(database: Database, message_id: UUID, at: datetime, kept: timedelta) -> bool:
+    error = ""
+    try:
+        with database.transaction() as session:
+            message = _locked(session, message_id)
+            if message is None:
+                return False  # somebody else was faster
+            _attempt(session, message, at, ACTOR)
+            if message.state != "waiting":
+                return message.state == "delivered"
+    except DiaoquError as refusal:
+        error = str(refusal)
+        _LOG.warning("message %s could not be delivered: %s", message_id, error)
+    except Exception as fault:  # noqa: BLE001 - one that nobody can take must not keep back those behind it
+        error = f"{type(fault).__name__}: {fault}"
+        _LOG.exception("message %s could not be delivered", message_id)
+    with database.transaction() as session:
+        message = _locked(session, message_id)
+        if message is not None:
+            _postpone(session, message, at, kept, error)
+    return False
+
+
+def _locked(session: Session, message_id: UUID) -> Message | None:
+    query = select(Message).where(Message.id == message_id, Message.state == "waiting")
+    return session.scalars(query.with_for_update(skip_locked=True)).one_or_none()
+
+
+def _postpone(session: Session, message: Message, at: datetime, kept: timedelta, error: str) -> None:
+    expires_at = message.expires_at or message.sent_at + kept
+    message.error = error[:4000]
+    if expires_at > at:
+        message.due_at = min(expires_at, at + LOOK_AGAIN)
+        return
+    message.state, message.ended_at = "expired", at
+    notifications.notify(
+        session,
+        {*identity.members(session, "operator"), *identity.members(session, "admin")},
+        N_("Nobody has taken the message %(name)s."),
+        {"name": message.name},
+        link="/operations",
+        instance_id=message.sender_id,
+        at=at,
+    )
+
+
+def _attempt(session: Session, message: Message, at: datetime, by: str, permit: Permit | None = None) -> None:
+    """Give a message to its receiver; it stays `waiting` when there is none. Raises as `instances.advance`."""
+    if message.kind == "signal":
+        taken = _receive_signal(session, message, at)
+        message.state = "missed" if taken is None else "delivered"
+    else:
+        taken = _receive_message(session, message, at, by, permit)
+    if taken is not None:
+        message.state, message.received_by, message.payload, message.error = "delivered", taken.id, None, ""
+    if message.state != "waiting":
+        message.ended_at = at
+
+
+def _receive_message(
+    session: Session, message: Message, at: datetime, by: str, permit: Permit | None
+) -> Instance | None:
+    name, payload, key = message.name, message.payload, message.business_key
+    found = subscriptions.receivers(session, name, payload, at=at, business_key=key)
+    if len(found) > 1:
+        raise ConflictError(
+            N_("More than one instance waits for the message %(name)s (%(first)s, %(second)s): nobody got it."),
+            name=name,
+            first=str(found[0]),
+            second=str(found[1]),
+        )
+    if found:
+        instance = instances.lock(session, found[0])
+        if subscriptions.receivers(session, name, payload, at=at, business_key=key, only=instance.id):
+            if permit is not None:
+                permit(instance)
+            instances.step(session, instance, "message", _input(message), by=by)
+            return instance
+    begins = starts.waiting(session, "message", name)
+    return _start(session, message, begins[0], by) if begins else None
+
+
+def _receive_signal(session: Session, message: Message, at: datetime) -> Instance | None:  # noqa: ARG001
+    if message.target_id is None:
+        start = session.get(StartEvent, (message.target_definition_id, message.target_element))
+        return None if start is None else _start(session, message, start, ACTOR)
+    instance = instances.lock(session, message.target_id)
+    if not subscriptions.listens(session, instance.id, message.name):
+        return None
+    instances.step(session, instance, "signal", _input(message), by=ACTOR)
+    return instance
+
+
+def _start(session: Session, message: Message, start: StartEvent, by: str) -> Instance:
+    definition: ProcessDefinition = definitions.by_id(session, start.definition_id)
+    sender = None if message.sender_id is None else instances.get(session, message.sender_id)
+    return instances.start(
+        session,
+        definition.process_id,
+        {},
+        by=by,
+        starter=message.sent_by if sender is None else sender.started_by,
+        version=definition.version,
+        business_key=message.business_key,
+        event=start.element,
+        facts=_input(message),
+    )
+
+
+def _input(message: Message) -> dict[str, Any]:
+    """What the receiver's history keeps: the contents, and from which event of which instance they came."""
+    found: dict[str, Any] = {"name": message.name, "payload": message.payload, "message": str(message.id)}
+    if message.sender_id is not None:
+        found["from"] = {
+            "instance": str(message.sender_id),
+            "event": message.sender_seq,
+            "element": message.sender_element,
+        }
+    return found
+
+
+# ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def undelivered(session: Session, *, limit: int = 200) -> list[Message]:
+    """Messages that wait for a receiver or waited in vain, the newest first."""
+    query = select(Message).where(Message.state.in_(("waiting", "expired")), Message.kind == "message")
+    return list(session.scalars(query.order_by(Message.sent_at.desc(), Message.id).limit(limit)))

@@ -9,6 +9,7 @@ from engine.errors import DefinitionError, Problem
 from engine.lint.activities import check_activities
 from engine.lint.events import check_events
 from engine.lint.language import check_collaboration, check_expressions, check_extensions
+from engine.lint.messages import check_correlations, check_messages, check_starts, starts
 from engine.lint.report import BPMN, NODES, Report, kind
 from engine.lint.structure import LONGEST_NAME, calls, check_identifiers, check_process, decision_of
 from engine.lint.xml import Node, read_xml
@@ -36,6 +37,8 @@ class Deployment:
         self.processes: dict[str, str] = {}
         self.calls: dict[str, set[str]] = {}
         self.decisions: dict[str, str] = {}
+        self.message_starts: dict[str, tuple[str, str]] = {}
+        self.waits_to_start: set[str] = set()
 
     def problems(self) -> list[Problem]:
         if len(self.files) > MAX_FILES:
@@ -88,6 +91,11 @@ class Deployment:
                 self.found.append(Problem(file, process.sourceline or 1, name, "duplicate-process", message))
             else:
                 self.processes[name] = file
+                if (
+                    all(event for _node, event, _name in starts(process, {}))
+                    and process.find(BPMN + "startEvent") is not None
+                ):
+                    self.waits_to_start.add(name)
                 self.calls[name] = set(calls(process))
 
     def _read_decisions(self, file: str, root: Node) -> None:
@@ -123,6 +131,7 @@ class Deployment:
         runnable = [process for process in root.findall(BPMN + "process") if process.get("isExecutable") == "true"]
         if not runnable:
             report.error(root, "not-executable", 'no process has isExecutable="true"')
+        check_messages(root, ids, report)
         for process in runnable[1:]:
             report.error(process, "several-processes", "a file holds one executable process")
         for process in runnable:
@@ -130,6 +139,9 @@ class Deployment:
                 report.error(process, "no-id", "the process has no id")
             check_process(process, report)
             check_events(process, ids, report)
+            check_starts(process, ids, report)
+            check_correlations(process, root, ids, report)
+            self._check_message_starts(process, ids, report)
             check_expressions(process, report)
             check_activities(process, ids, self.files.keys(), self.groups, report)
             self._check_calls(process, report)
@@ -142,8 +154,22 @@ class Deployment:
             called = node.get("calledElement") or ""
             if called not in self.processes and called not in self.known_processes:
                 report.error(node, "missing-process", f"the called process “{called}” is not in the deployment")
+            elif called in self.waits_to_start:
+                report.error(
+                    node, "called-start", f"{called} starts by events only: draw a start event without one in it"
+                )
             elif called in circle:
                 report.error(node, "recursive-call", f"{called} leads back to this process: it would never end")
+
+    def _check_message_starts(self, process: Node, ids: Mapping[str, Node], report: Report) -> None:
+        """A message has one receiver: two processes that it would start are one too many."""
+        for node, event, name in starts(process, ids):
+            if event != "message" or not name:
+                continue
+            other = self.message_starts.setdefault(name, (report.file, process.get("id") or ""))
+            if other != (report.file, process.get("id") or ""):
+                told = f"the message {name} starts {other[1]} in {other[0]} already; a signal would start both"
+                report.error(node, "double-start", told)
 
     def _leads_to(self, called: str, process: Node) -> bool:
         """Whether a process calls another one, directly or not, or is the same."""

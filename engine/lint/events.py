@@ -11,7 +11,7 @@ from engine.lint.report import ACTIVITIES, BPMN, EVENTS, Report, is_handler, kin
 from engine.lint.xml import Node
 
 _ALLOWED: Mapping[str, str] = {
-    "startEvent": "message signal timer conditional",
+    "startEvent": "message signal timer",
     "endEvent": "message signal error escalation terminate cancel",
     "intermediateCatchEvent": "message signal timer conditional link",
     "intermediateThrowEvent": "message signal escalation link",
@@ -52,7 +52,8 @@ def _check_event(node: Node, ids: Mapping[str, Node], report: Report) -> None:
     for definition in definitions:
         event = kind(definition).removesuffix("EventDefinition")
         if event not in _ALLOWED[place].split():
-            report.error(definition, "unsupported-event", f"{event} is not supported on {place}")
+            instead = "; wait for it behind a start event" if (place, event) == ("startEvent", "conditional") else ""
+            report.error(definition, "unsupported-event", f"{event} is not supported on {place}{instead}")
         elif event in ("message", "signal", "error", "escalation"):
             # Catching an error or escalation without a code means catching any.
             optional = event in ("error", "escalation") and name in ("boundaryEvent", "startEvent")

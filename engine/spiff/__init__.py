@@ -18,12 +18,14 @@ from engine.spiff.model import (
     Thrown,
 )
 from engine.spiff.patches import install
+from engine.spiff.prepare import TIME_TO_LIVE
 from engine.spiff.starts import Trigger, following
 from engine.spiff.step import replaying
 
 install()
 
 __all__ = [
+    "TIME_TO_LIVE",
     "CompiledDefinition",
     "ElementInfo",
     "Execution",

@@ -47,7 +47,7 @@ _RESERVED = re.compile(
     rf".*({'|'.join(SUFFIXES)}|\.BoundaryEvent(Split|Join)|\.EndJoin| \[child\])|Start|End|StartEvent(Split|Join)"
 )
 _EVENTS: Mapping[str, str] = {
-    "startEvent": "message signal timer conditional",
+    "startEvent": "message signal timer",
     "endEvent": "message signal error escalation terminate cancel",
     "intermediateCatchEvent": "message signal timer conditional link",
     "intermediateThrowEvent": "message signal escalation link",
@@ -86,8 +86,16 @@ def _process(process: Node, processes: Mapping[str, tuple[Node, str]]) -> Found:
             yield node, "duplicate-id", f"{ids[node.get('id')]} elements have the id {node.get('id')}"
         if _kind(node) == "callActivity" and node.get("calledElement") not in processes:
             yield node, "missing-process", f"the called process {node.get('calledElement')} is not in the deployment"
+        elif _kind(node) == "callActivity" and not _starts_by_itself(processes[node.get("calledElement")][0]):
+            yield node, "called-start", f"{node.get('calledElement')} starts by events only"
         if _kind(node) in _SCOPES:
             yield from _scope(node)
+
+
+def _starts_by_itself(process: Node) -> bool:
+    starts = process.findall(BPMN + "startEvent")
+    waiting = [start for start in starts if any(_kind(child).endswith("EventDefinition") for child in start)]
+    return not starts or len(waiting) < len(starts)
 
 
 def _calls_itself(process_id: str, processes: Mapping[str, tuple[Node, str]]) -> bool:

@@ -15,7 +15,7 @@ DIAGRAMS = sorted(path.name for path in ASSETS.glob("*.bpmn"))
 TABLES = sorted(path.name for path in ASSETS.glob("*.dmn"))
 WARNINGS = {
     "unknown-extension", "unknown-error-code", "unknown-property", "unknown-group", "no-form", "no-label",
-    "no-candidate", "layout",
+    "no-candidate", "layout", "correlation-unknown",
 }  # fmt: skip
 GROUPS = {"employee", "operator"}
 
@@ -100,6 +100,26 @@ def test_processes_that_call_one_another_in_a_circle_are_refused() -> None:
         ("b.bpmn", "recursive-call"),
         ("c.bpmn", "recursive-call"),
     ]
+
+
+WAITING = """<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" id="d_{name}" targetNamespace="urn:test">
+<message id="letter" name="letter"/><process id="{name}" isExecutable="true"><startEvent id="begin">
+<messageEventDefinition messageRef="letter"/></startEvent><endEvent id="finish"/>
+<sequenceFlow id="out" sourceRef="begin" targetRef="finish"/></process></definitions>"""
+
+
+def test_a_process_that_starts_by_events_only_cannot_be_called() -> None:
+    files = {"a.bpmn": CALLER.format(name="a", called="b"), "b.bpmn": WAITING.format(name="b")}
+    (problem,) = lint(files)
+    assert (problem.file, problem.line, problem.element, problem.rule) == ("a.bpmn", 2, "call", "called-start")
+    with pytest.raises(DefinitionError):
+        compile_definition(files, "a")
+
+
+def test_a_message_starts_one_process_of_a_deployment_only() -> None:
+    (problem,) = lint({"a.bpmn": WAITING.format(name="a"), "b.bpmn": WAITING.format(name="b")})
+    assert (problem.file, problem.line, problem.element, problem.rule) == ("b.bpmn", 2, "begin", "double-start")
+    assert "the message letter starts a in a.bpmn already" in problem.message
 
 
 def test_two_files_cannot_define_the_same_process_or_decision() -> None:

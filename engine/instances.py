@@ -7,6 +7,7 @@ import platform
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.metadata import version as installed_version
@@ -19,12 +20,15 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from engine import clock, definitions, history, live, operators, outbox, payloads, projections, subscriptions
-from engine.errors import N_, ConflictError, NotFoundError
-from engine.models import Instance, ProcessDefinition
-from engine.spiff import Input, StepResult
+from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
+from engine.models import HistoryEvent, Instance, ProcessDefinition
+from engine.projections import ENDED
+from engine.spiff import WHILE_SUSPENDED, Input, StepResult
 
 SNAPSHOT_EVERY = 20
 """Inputs between two snapshots: what a restart has to repeat at most."""
+
+LONGEST_REASON = 1000
 
 
 def start(
@@ -38,12 +42,14 @@ def start(
     event: str | None = None,
     facts: Mapping[str, Any] | None = None,
     starter: str | None = None,
+    repeats: "Repetition | None" = None,
 ) -> Instance:
     """Start an instance of the newest version (or of `version`) with `data`.
 
     Its first event records the version, its digest and the versions of the engine and its libraries. It begins at the
     start event `event`, to which `facts` belong (the `payload` of a message, and where it came from); without one it
-    begins where the process waits for nothing. `starter` is whose request it is, when that is not `by`.
+    begins where the process waits for nothing. `starter` is whose request it is, when that is not `by`. With `repeats`
+    it begins at a step of another instance instead (engine.modification).
 
     Raises:
         NotFoundError: there is no such process. InvalidFormError, OversizedError: `data` cannot be stored.
@@ -65,12 +71,29 @@ def start(
         seq=0,
         head=history.GENESIS,
         data=dict(data),
+        restarted_from=repeats.instance_id if repeats else None,
     )
     session.add(instance)
     session.flush()  # a synchronous operator of the first step may refer to the row
     chosen = {} if event is None else {"event": event, **(facts or {})}
-    step(session, instance, "start", {"data": dict(data), **chosen, **_origin(definition)}, by=by, at=at)
+    repeated = repeats.payload() if repeats else {}
+    payload = {"data": dict(data), **chosen, **repeated, **_origin(definition)}
+    step(session, instance, "start", payload, by=by, at=at)
     return instance
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """Which part of which instance a new one repeats: from where it stood at `element` after its event `seq`."""
+
+    instance_id: UUID
+    element: str
+    seq: int
+    reason: str
+
+    def payload(self) -> dict[str, Any]:
+        origin = {"instance": str(self.instance_id), "seq": self.seq, "reason": self.reason}
+        return {"at": self.element, "restart": origin}
 
 
 def _origin(definition: ProcessDefinition) -> dict[str, Any]:
@@ -105,8 +128,8 @@ def step(
     at: datetime | None = None,
 ) -> StepResult:
     """As `advance`, for an instance whose row the caller has locked. `at` defaults to now."""
-    if instance.state != "running":
-        raise ConflictError(N_("This case has ended (%(state)s); nothing was changed."), state=instance.state)
+    if kind not in WHILE_SUSPENDED or instance.state in ENDED:
+        check_running(session, instance)
     at = step_time(instance, at)
     text = payloads.encode(dict(payload))
     execution = live.take(session, instance)
@@ -123,7 +146,7 @@ def step(
         derived=live.derived(result),
     )
     instance.state, instance.data, instance.due_at = result.state, result.data, result.due_at
-    if result.state != "running":
+    if result.state in ENDED:
         instance.ended_at = at
         instance.due_at = None
     if instance.seq - instance.snapshot_seq >= SNAPSHOT_EVERY:
@@ -133,9 +156,58 @@ def step(
     projections.project(session, instance, compiled, execution, result, by=by, at=at)
     subscriptions.project(session, instance, result, at)
     outbox.put(session, instance, result.thrown, by=by, at=at)
-    if result.state == "running":
+    if result.state not in ENDED:
         live.keep(session, instance, execution)
     return result
+
+
+def check_running(session: Session, instance: Instance) -> None:
+    """Raises ConflictError when it has ended, or when it is suspended: by whom, when and why."""
+    if instance.state in ENDED:
+        raise ConflictError(N_("This case has ended (%(state)s); nothing was changed."), state=instance.state)
+    if instance.state == "suspended":
+        stopped = suspension(session, instance.id)
+        raise ConflictError(
+            N_("%(username)s has suspended this case, at %(at)s: %(reason)s"),
+            username=stopped.by,
+            at=stopped.at.isoformat(timespec="seconds"),
+            reason=stopped.reason,
+        )
+
+
+@dataclass(frozen=True)
+class Suspension:
+    """Who suspended an instance, when and why."""
+
+    by: str
+    at: datetime
+    reason: str
+
+
+def suspension(session: Session, instance_id: UUID) -> Suspension:
+    """The last suspension of an instance that has been suspended."""
+    query = select(HistoryEvent).where(HistoryEvent.instance_id == instance_id, HistoryEvent.kind == "suspend")
+    event = session.scalars(query.order_by(HistoryEvent.seq.desc()).limit(1)).one()
+    return Suspension(event.actor, event.at, orjson.loads(event.payload).get("reason", ""))
+
+
+def record(session: Session, instance: Instance, kind: str, payload: Mapping[str, Any], *, by: str) -> None:
+    """Write a decision that moves no token (history.DECISIONS) into the history. The caller holds the row's lock.
+
+    Raises:
+        ConflictError: another process changed the instance meanwhile. InvalidFormError, OversizedError: see `start`.
+    """
+    text = payloads.encode(dict(payload))
+    history.append(session, instance, at=step_time(instance), kind=kind, actor=by, payload=text)
+    flush(session)
+
+
+def checked_reason(reason: Any) -> str:
+    """The reason that a person gave, without the space around it. Raises InvalidFormError: there is none."""
+    text = reason.strip() if isinstance(reason, str) else ""
+    if not text or len(text) > LONGEST_REASON:
+        raise InvalidFormError({"reason": FieldError(N_("Please say why, in at most 1000 characters."), {})})
+    return text
 
 
 def step_time(instance: Instance, at: datetime | None = None) -> datetime:
@@ -171,8 +243,11 @@ def _lookup(session: Session, instance: Instance, by: str, at: datetime) -> Any:
 
 
 def cancel(session: Session, instance_id: UUID, reason: str, *, by: str) -> StepResult:
-    """End an instance where it stands; its open tasks and jobs are cancelled. Raises as `advance`."""
-    return advance(session, instance_id, "cancel", {"reason": reason}, by=by)
+    """End an instance where it stands; its open tasks and jobs are cancelled.
+
+    Raises as `advance`; InvalidFormError when there is no reason.
+    """
+    return advance(session, instance_id, "cancel", {"reason": checked_reason(reason)}, by=by)
 
 
 def send_message(session: Session, instance_id: UUID, name: str, payload: Mapping[str, Any], *, by: str) -> StepResult:

@@ -3,10 +3,14 @@
     ready ── claim ──► running ── finish ──► done
       ▲                  │ │ └─── fail (modelled error that the diagram catches) ──► failed
       │   fail: backoff  │ └───── fail (attempts used up, or nobody catches it) ──► incident ── retry ──► ready
-      └──────────────────┘        any of ready, running, incident ── its task is cancelled ──► cancelled
+      └──────────────────┘        any of ready, running, held, incident ── its task is cancelled ──► cancelled
 
 A claim raises the epoch, so whatever an earlier holder still reports is refused. A lease that ran out makes the job
 claimable again: a worker that was killed loses nothing. Each function that takes a `database` is one transaction.
+
+While an instance is suspended none of its jobs is claimed. One that runs goes on to its end: footage that a recorder is
+about to overwrite is worth more than an early stop. Its answer or modelled error is held in its row, with the state
+`held`, and becomes an input of the instance when that is resumed (`release`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +22,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from engine import clock, history, instances, operators, payloads, projections, wakeup
+from engine import clock, instances, operators, payloads, projections, wakeup
 from engine.db import Database
 from engine.errors import (
     N_,
@@ -87,7 +91,9 @@ def claim(database: Database, *, owner: str, site: str, lease: timedelta = LEASE
 
 
 def _claimable(session: Session, site: str, *, limit: int) -> Sequence[UUID]:
-    query = select(Job.id).where(Job.site == site, Job.operator != "", _due(lease_clock(session)))
+    suspended = select(Instance.id).where(Instance.state == "suspended")
+    due = (Job.site == site, Job.operator != "", _due(lease_clock(session)))
+    query = select(Job.id).where(*due, Job.instance_id.not_in(suspended))
     return session.scalars(query.order_by(Job.due_at, Job.id).limit(limit)).all()
 
 
@@ -158,10 +164,11 @@ def finish(database: Database, job: ClaimedJob, value: Any) -> None:
     """
     with database.transaction() as session:
         instance, row = _hold(session, job)
-        payload = {"task": str(job.task_id), "value": value}
-        row.state, row.owner, row.lease_until, row.error = "done", None, None, ""
-        row.ended_at = clock.now()
-        instances.step(session, instance, "result", payload, by=job.operator)
+        _end(row, "done", "")
+        if instance.state == "suspended":
+            _keep(row, {"value": value})
+        else:
+            instances.step(session, instance, *_input(row, {"value": value}), by=row.operator)
 
 
 def fail(database: Database, job: ClaimedJob, error: Exception) -> str:
@@ -194,11 +201,48 @@ def fail(database: Database, job: ClaimedJob, error: Exception) -> str:
 def _deliver(database: Database, job: ClaimedJob, error: BpmnError) -> str:
     with database.transaction() as session:
         instance, row = _hold(session, job)
-        payload = {"task": str(job.task_id), "code": error.code, "message": error.message[:ERROR_LENGTH]}
-        row.state, row.owner, row.lease_until, row.error = "failed", None, None, describe(error)
-        row.ended_at = clock.now()
-        instances.step(session, instance, "error", payload, by=job.operator)
+        outcome = {"code": error.code, "message": error.message[:ERROR_LENGTH]}
+        _end(row, "failed", describe(error))
+        if instance.state == "suspended":
+            _keep(row, outcome)
+        else:
+            instances.step(session, instance, *_input(row, outcome), by=row.operator)
         return row.state
+
+
+def _end(job: Job, state: str, error: str) -> None:
+    job.state, job.owner, job.lease_until, job.error = state, None, None, error
+    job.ended_at = clock.now()
+
+
+def _input(job: Job, outcome: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What a job reported, as the input of its instance."""
+    return "error" if "code" in outcome else "result", {"task": str(job.task_id), **outcome}
+
+
+def _keep(job: Job, outcome: dict[str, Any]) -> None:
+    payloads.encode(outcome)
+    job.state, job.outcome = "held", outcome
+
+
+def release(session: Session, instance: Instance) -> None:
+    """Give a resumed instance what its jobs have reported meanwhile, in the order in which they ended.
+
+    What the instance does not take becomes an incident of its job. The caller holds the lock on the instance's row.
+    """
+    held = select(Job).where(Job.instance_id == instance.id, Job.state == "held")
+    for job in session.scalars(held.order_by(Job.ended_at, Job.id)).all():
+        session.refresh(job)  # the step before may have cancelled it
+        if job.state != "held" or job.outcome is None:
+            continue
+        try:
+            with session.begin_nested():
+                kind, payload = _input(job, job.outcome)
+                job.state, job.outcome = "done" if kind == "result" else "failed", None
+                instances.step(session, instance, kind, payload, by=job.operator)
+        except (ConflictError, InvalidFormError) as error:
+            job.outcome = None
+            _become_incident(session, job, describe(error))
 
 
 def _hold(session: Session, job: ClaimedJob) -> tuple[Instance, Job]:
@@ -285,16 +329,15 @@ def _become_incident(session: Session, job: Job, message: str) -> None:
 def _record(session: Session, instance: Instance, kind: str, job: Job, *, by: str, facts: Mapping[str, Any]) -> None:
     """A decision about a job belongs into the history although no token moves."""
     payload = {"job": str(job.id), "task": str(job.task_id), "element": job.element, **facts}
-    at = instances.step_time(instance)
-    history.append(session, instance, at=at, kind=kind, actor=by, payload=payloads.encode(payload))
-    instances.flush(session)
+    instances.record(session, instance, kind, payload, by=by)
 
 
 def retry(session: Session, job_id: UUID, *, by: str, params: Mapping[str, Any] | None = None) -> Job:
     """Try an incident again, with other parameters if need be; for a failed script `params` correct its data.
 
     Raises:
-        NotFoundError. ConflictError: it is no incident (any more). OperatorParameterError: `params` do not fit.
+        NotFoundError. ConflictError: it is no incident (any more), or its instance is suspended.
+        OperatorParameterError: `params` do not fit.
     """
     instance, job = _incident(session, job_id)
     if not job.operator:
@@ -336,4 +379,5 @@ def _incident(session: Session, job_id: UUID) -> tuple[Instance, Job]:
     job = _locked(session, job_id)
     if job.state != "incident":
         raise ConflictError(N_("This job is no incident any more; it is %(state)s."), state=job.state)
+    instances.check_running(session, instance)
     return instance, job

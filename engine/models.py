@@ -206,6 +206,7 @@ class Instance(Base):
 
     `state`: running, suspended, completed, cancelled. `revision` guards every write (optimistic lock);
     `head` is the chain hash of the newest history event, whose `seq` is `seq` and whose time is `changed_at`.
+    `restarted_from` is the instance of which this one repeats a part (engine.modification).
     """
 
     __tablename__ = "instances"
@@ -225,6 +226,7 @@ class Instance(Base):
     data: Mapped[dict[str, Any]]
     snapshot: Mapped[str | None] = mapped_column(Text, deferred=True)
     snapshot_seq: Mapped[int] = mapped_column(default=0)
+    restarted_from: Mapped[UUID | None] = mapped_column(index=True)
     revision: Mapped[int] = mapped_column()
     definition: Mapped[ProcessDefinition] = relationship()
     __mapper_args__ = {"version_id_col": revision}  # noqa: RUF012 - SQLAlchemy wants the column itself
@@ -234,8 +236,8 @@ class Instance(Base):
 class HistoryEvent(Base):
     """One input event and what followed from it. TEXT columns hold the exact hashed bytes; never updated or deleted.
 
-    `kind`: start, submit, result, error, timer, message, signal, cancel, retry are inputs of the execution; incident
-    and retry_job are decisions about a job that do not move a token.
+    `kind`: start, submit, result, error, timer, message, signal, cancel, retry, suspend, resume and modify are inputs
+    of the execution; those of engine.history.DECISIONS are for the record and do not move a token.
     `lookups` are the recorded answers of synchronous operators, `derived` the changes that re-execution must repeat.
     """
 
@@ -256,6 +258,8 @@ class Task(Base):
 
     `state`: open, claimed, completed, cancelled. Who may take it: `assignee` alone when set by the diagram;
     otherwise members of `candidate_group` or `candidate_users`; never anybody in `excluded` (rules of conduct).
+    `owner` is in whose place `assignee` acts when the task was delegated; `remind_at` is when the next notice is due
+    that it is due soon or overdue (engine.reminders).
     """
 
     __tablename__ = "tasks"
@@ -268,6 +272,7 @@ class Task(Base):
     variable: Mapped[str] = mapped_column(String(100), default="")
     state: Mapped[str] = mapped_column(String(16))
     assignee: Mapped[str | None] = mapped_column(String(64))
+    owner: Mapped[str | None] = mapped_column(String(64))
     claimed_by: Mapped[str | None] = mapped_column(String(64))
     claimed_at: Mapped[datetime | None]
     candidate_group: Mapped[str] = mapped_column(String(64), default="")
@@ -277,6 +282,7 @@ class Task(Base):
     qualification: Mapped[str] = mapped_column(String(64), default="")
     priority: Mapped[int] = mapped_column(default=50)
     due_at: Mapped[datetime | None]
+    remind_at: Mapped[datetime | None] = mapped_column(index=True)
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[datetime]
     completed_by: Mapped[str | None] = mapped_column(String(64))
@@ -316,7 +322,8 @@ class Draft(Base):
 class Job(Base):
     """An asynchronous service task: this row, with lease and epoch, is the truth about who works on it.
 
-    `state`: ready, running, done, failed (a BPMN error was delivered), incident, cancelled.
+    `state`: ready, running, done, failed (a BPMN error was delivered), held, incident, cancelled. A held job has ended
+    while its instance was suspended; `outcome` is what it reported, `{"value"}` or `{"code", "message"}`.
     A row without operator is a script or condition that failed inside a step: always an incident.
     `retries` and `backoff` (seconds) stand in for the operator's own when the diagram gives them.
     `exclusive_key` (a recorder, say) limits how many jobs with the same key run at once to `exclusive_limit`.
@@ -342,6 +349,7 @@ class Job(Base):
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     error: Mapped[str] = mapped_column(Text, default="")
+    outcome: Mapped[dict[str, Any] | None]
     exclusive_key: Mapped[str] = mapped_column(String(100), default="")
     exclusive_limit: Mapped[int] = mapped_column(default=1)
     created_at: Mapped[datetime]

@@ -3,7 +3,7 @@
 The statements of every step are built once and go past the ORM, whose bookkeeping costs more than they do.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +18,12 @@ from engine.models import Base, Instance, Job, Task
 from engine.spiff import CompiledDefinition, ElementInfo, Execution, JobRequest, OpenedTask, StepResult
 
 OPEN = ("open", "claimed")
-UNDECIDED = ("ready", "running", "incident")
+UNDECIDED = ("ready", "running", "held", "incident")
+ENDED = ("completed", "cancelled")
+"""States of tasks, of jobs that may still move their instance, and of instances that nothing moves any more."""
+
+TASK_WAITS = N_("A task waits for you: %(task)s.")
+"""The notice for whoever a task is given to."""
 
 
 def _in_state(table: Table, states: tuple[str, ...], scope: str) -> Update:
@@ -48,13 +53,12 @@ def project(
 ) -> None:
     """Bring the tasks, jobs and notices of `instance` in line with the step that has just been made and flushed."""
     _close(session, instance, result, by, at)
-    if result.state != "running":
+    if result.state in ENDED:
         return
     opened = [_task(instance, compiled.elements[task.element], task, execution, at) for task in result.opened]
     if opened:
         session.connection().execute(_OPEN_TASKS, opened)
-    for task in opened:
-        _tell_candidates(session, task, by, at)
+        _tell_candidates(session, opened, by, at)
     for request in result.jobs:
         session.add(_job(session, instance, compiled.elements[request.element], request, at))
     for task_id, element, message in result.incidents:
@@ -74,7 +78,7 @@ def _close(session: Session, instance: Instance, result: StepResult, by: str, at
     ]
     if closed:
         connection.execute(_CLOSE_TASK, closed)
-    if result.state != "running":
+    if result.state in ENDED:
         connection.execute(_CANCEL_TASKS, {"key": instance.id, "at": at})
         connection.execute(_CANCEL_JOBS, {"key": instance.id, "at": at})
     elif result.ended_jobs:
@@ -104,6 +108,7 @@ def _task(
     def people(key: str) -> list[str]:
         return usernames(execution.evaluate(opened.id, properties[key])) if properties.get(key, "").strip() else []
 
+    due_at = calendar.due(at, properties.get("dueIn", ""))
     assignee = people("assignee")
     candidates = people("candidateUsers")
     group = properties.get("candidateGroup", "").strip()
@@ -125,7 +130,8 @@ def _task(
         "signature": properties.get("signature", "").strip() in ("required", "true"),
         "qualification": properties.get("qualification", "").strip(),
         "priority": _priority(properties),
-        "due_at": calendar.due(at, properties.get("dueIn", "")),
+        "due_at": due_at,
+        "remind_at": calendar.first_reminder(at, due_at),
         "data": opened.data,
         "created_at": at,
     }
@@ -150,18 +156,22 @@ def _priority(properties: Mapping[str, str]) -> int:
     return int(text) if text.removeprefix("-").isdecimal() and len(text) <= 5 else 50
 
 
-def _tell_candidates(session: Session, task: Mapping[str, Any], by: str, at: datetime) -> None:
-    """Named people get a notice; members of a group, and deputies, find the task in their inbox."""
-    people: Iterable[str] = [task["assignee"]] if task["assignee"] else task["candidate_users"]
-    notifications.notify(
-        session,
-        [person for person in people if person != by and person not in task["excluded"]],
-        N_("A task waits for you: %(task)s."),
-        {"task": task["name"]},
-        link=f"/tasks/{task['id']}",
-        instance_id=task["instance_id"],
-        at=at,
-    )
+def _tell_candidates(session: Session, opened: Sequence[Mapping[str, Any]], by: str, at: datetime) -> None:
+    """Named people and their deputies get a notice; members of a group find the task in their inbox."""
+    named = [[task["assignee"]] if task["assignee"] else task["candidate_users"] for task in opened]
+    people = {person for each in named for person in each}
+    deputies = identity.deputies(session, people, at) if people else {}
+    for task, each in zip(opened, named, strict=True):
+        told = {person for name in each for person in (name, *deputies.get(name, ()))}
+        notifications.notify(
+            session,
+            told - {by, *task["excluded"]},
+            TASK_WAITS,
+            {"task": task["name"]},
+            link=f"/tasks/{task['id']}",
+            instance_id=task["instance_id"],
+            at=at,
+        )
 
 
 # ---- jobs and incidents ---------------------------------------------------------------------------------------------

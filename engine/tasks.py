@@ -93,10 +93,7 @@ def check_allowed(session: Session, task: Task, user: User, *, at: datetime | No
         NotAllowedError: says which of them is missing.
     """
     at = at or clock.now()
-    if not user.active:
-        raise NotAllowedError(N_("The account %(username)s is closed."), username=user.username)
-    if user.username in task.excluded:
-        raise NotAllowedError(N_("You take part in this case in another role, so another person must do this."))
+    _check_independent(task, user)
     if not _has_role(task, user.username, user.groups) and not principals(
         task, user, identity.authority(session, user, at)
     ):
@@ -105,6 +102,37 @@ def check_allowed(session: Session, task: Task, user: User, *, at: datetime | No
         if task.candidate_users and not task.candidate_group:
             raise NotAllowedError(N_("This task is for %(people)s."), people=", ".join(task.candidate_users))
         raise NotAllowedError(N_("This task needs the role %(group)s."), group=task.candidate_group or "—")
+    _check_trained(session, task, user, at)
+
+
+def check_conduct(session: Session, task: Task, user: User) -> None:
+    """What holds for whoever is given a task, whatever their role: an open account, independence, qualification.
+
+    Raises:
+        NotAllowedError: says which of them is missing, in words for whoever gives it.
+    """
+    if user.active and user.username in task.excluded:
+        raise NotAllowedError(
+            N_("%(username)s takes part in this case in another role, so another person must do this."),
+            username=user.username,
+        )
+    _check_independent(task, user)
+    if task.qualification and not identity.qualified(session, user.username, task.qualification, clock.now()):
+        raise NotAllowedError(
+            N_("The training %(qualification)s of %(username)s is missing or has lapsed."),
+            qualification=task.qualification,
+            username=user.username,
+        )
+
+
+def _check_independent(task: Task, user: User) -> None:
+    if not user.active:
+        raise NotAllowedError(N_("The account %(username)s is closed."), username=user.username)
+    if user.username in task.excluded:
+        raise NotAllowedError(N_("You take part in this case in another role, so another person must do this."))
+
+
+def _check_trained(session: Session, task: Task, user: User, at: datetime) -> None:
     if task.qualification and not identity.qualified(session, user.username, task.qualification, at):
         raise NotAllowedError(
             N_("Your training %(qualification)s is missing or has lapsed; renew it first."),
@@ -132,7 +160,8 @@ def _has_role(task: Task, username: str, groups: set[str]) -> bool:
     return username in task.candidate_users or task.candidate_group in groups
 
 
-def _check_undecided(task: Task) -> None:
+def check_undecided(task: Task) -> None:
+    """Raises ConflictError when it is finished: by whom and when."""
     if task.state == "completed":
         raise ConflictError(
             N_("%(username)s has already completed this task, at %(at)s."),
@@ -143,7 +172,8 @@ def _check_undecided(task: Task) -> None:
         raise ConflictError(N_("This task is no longer needed since %(at)s."), at=_shown(task.completed_at))
 
 
-def _check_free(task: Task, user: User) -> None:
+def check_free(task: Task, user: User) -> None:
+    """Raises ConflictError when another person holds it: who, since when."""
     if task.claimed_by is not None and task.claimed_by != user.username:
         raise ConflictError(
             N_("%(username)s has taken this task, at %(at)s."), username=task.claimed_by, at=_shown(task.claimed_at)
@@ -161,13 +191,15 @@ def claim(session: Session, task_id: UUID | str, *, by: User) -> Task:
     """Take a task, so that nobody else does it. Taking it twice changes nothing.
 
     Raises:
-        NotFoundError, NotAllowedError: as `check_allowed`. ConflictError: it is finished, or another person's.
+        NotFoundError, NotAllowedError: as `check_allowed`. ConflictError: it is finished, or another person's, or its
+            case is suspended.
     """
     task = _locked(session, task_id)
     at = clock.now()
     check_allowed(session, task, by, at=at)
-    _check_undecided(task)
-    _check_free(task, by)
+    check_undecided(task)
+    instances.check_running(session, instances.get(session, task.instance_id))
+    check_free(task, by)
     if task.claimed_by is None:
         task.state, task.claimed_by, task.claimed_at = "claimed", by.username, at
     return task
@@ -180,7 +212,7 @@ def unclaim(session: Session, task_id: UUID | str, *, by: User) -> Task:
         NotFoundError. NotAllowedError: another person holds it. ConflictError: it is finished.
     """
     task = _locked(session, task_id)
-    _check_undecided(task)
+    check_undecided(task)
     if task.claimed_by not in (None, by.username) and "admin" not in by.groups:
         raise NotAllowedError(N_("%(username)s has taken this task."), username=task.claimed_by)
     task.state, task.claimed_by, task.claimed_at = "open", None, None
@@ -213,14 +245,15 @@ def complete(
     Raises:
         NotFoundError: there is no such task.
         NotAllowedError: see `check_allowed`; or the task must be signed and the password is missing or wrong.
-        ConflictError: it is finished (says by whom and when), or another person holds it.
+        ConflictError: it is finished (says by whom and when), another person holds it, or its case is suspended.
         InvalidFormError: `data` does not satisfy the form; lists every field.
     """
-    instance, task = _locked_with_instance(session, task_id)
+    instance, task = lock_with_instance(session, task_id)
     at = instances.step_time(instance)
     check_allowed(session, task, by, at=at)
-    _check_undecided(task)
-    _check_free(task, by)
+    check_undecided(task)
+    check_free(task, by)
+    instances.check_running(session, instance)
     clean = _clean(session, instance, task, data, sources or {}, at)
     stored = dict(clean)
     if task.variable:
@@ -233,7 +266,7 @@ def complete(
     return task
 
 
-def _locked_with_instance(session: Session, task_id: UUID | str) -> tuple[Instance, Task]:
+def lock_with_instance(session: Session, task_id: UUID | str) -> tuple[Instance, Task]:
     """The instance first, then the task: the same order as every other step, so that no two wait for each other."""
     found = session.execute(_BOTH, {"task": _identifier(task_id)}).one_or_none()
     if found is None:

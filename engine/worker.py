@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from engine import jobs, messages, operators, seals, timers, wakeup
+from engine import jobs, messages, operators, reminders, seals, timers, wakeup
 from engine.db import Database
 from engine.errors import BpmnError, DiaoquError, JobCancelledError
 from engine.jobs import ClaimedJob
@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Worker:
-    """Works on the jobs of `settings.site` with `slots` threads, fires timers, delivers messages, seals the histories.
+    """Works on the jobs of `settings.site` with `slots` threads, fires timers, reminds, delivers messages, seals.
 
     `run_until_idle` does the same in the calling thread until nothing is due any more, for tests and single steps.
     """
@@ -75,6 +75,7 @@ class Worker:
         done = 0
         while True:
             moved = timers.fire_due(self.database) + timers.start_due(self.database) + self._deliver()
+            moved += reminders.send_due(self.database)
             if self.run_one(_owner("idle")):
                 done += 1
             elif not moved:
@@ -109,8 +110,9 @@ class Worker:
             try:
                 timers.fire_due(self.database)
                 timers.start_due(self.database)
+                reminders.send_due(self.database)
             except Exception:  # noqa: BLE001 - as above
-                _LOG.exception("the due timers could not be looked up")
+                _LOG.exception("the due timers and reminders could not be looked up")
 
     def _keep_delivering(self) -> None:
         while not self._stopping.is_set():

@@ -19,6 +19,13 @@ EVENTS = {
     "retry": N_("corrected data and tried again"),
     "incident": N_("stopped with an incident"),
     "retry_job": N_("had a job tried again"),
+    "suspend": N_("suspended the case"),
+    "resume": N_("let the case go on"),
+    "modify": N_("moved tokens or corrected data"),
+    "restarted": N_("started a new case from a step of this one"),
+    "delegate": N_("passed a task on"),
+    "assign": N_("gave a task to somebody"),
+    "change_task": N_("changed the date or priority of a task"),
 }
 """What an input event of a history says that somebody did; see engine.models.HistoryEvent."""
 

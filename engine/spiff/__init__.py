@@ -6,6 +6,7 @@ re-execution leads to the same state, step by step.
 
 from engine.spiff.definition import CompiledDefinition, compile_definition
 from engine.spiff.execution import Execution
+from engine.spiff.inputs import WHILE_SUSPENDED
 from engine.spiff.model import (
     ElementInfo,
     Input,
@@ -26,6 +27,7 @@ install()
 
 __all__ = [
     "TIME_TO_LIVE",
+    "WHILE_SUSPENDED",
     "CompiledDefinition",
     "ElementInfo",
     "Execution",

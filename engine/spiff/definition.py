@@ -21,6 +21,7 @@ from engine.spiff.parsing import Parser
 from engine.spiff.prepare import BPMN, SUFFIXES, Node, prepare
 from engine.spiff.refusals import refusals
 from engine.spiff.starts import StartEvent, Trigger, only_plain_starts, separate_starts, trigger_of
+from engine.spiff.step import MOVED
 
 CHILD = " [child]"
 """What the library appends to the name of a loop's instances."""
@@ -116,12 +117,14 @@ class CompiledDefinition:
         """
         target = self.element_of(task)
         before = task.parent
-        if target is None or before is None or isinstance(before.task_spec, LoopTask):
+        if target is None or before is None or isinstance(before.task_spec, LoopTask) or MOVED in task.internal_data:
             return ()
         source = None
         cycles = isinstance(before.task_spec, BoundaryEvent) and before.state == TaskState.WAITING
         while before is not None and source is None:
             source = self.element_of(before)
+            if source is None and MOVED in before.internal_data:
+                return ()
             before = before.parent
         flow = self._flows.get((source or "", target))
         return () if flow is None or source is None else (source, flow) if cycles else (flow,)

@@ -4,6 +4,7 @@ Given the same definition, key and inputs (with the recorded answers of synchron
 to the same events, data and snapshots, whatever was saved and loaded in between.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from uuid import UUID
@@ -17,12 +18,13 @@ from SpiffWorkflow.util.task import TaskState
 
 from engine import expressions
 from engine.errors import N_, ExpressionError, NotFoundError
+from engine.spiff import moving
 from engine.spiff import snapshot as snapshots
 from engine.spiff.data import copy_json
 from engine.spiff.definition import CompiledDefinition
 from engine.spiff.events import due_at
 from engine.spiff.front import front_data
-from engine.spiff.inputs import KINDS, read_payload
+from engine.spiff.inputs import KINDS, WHILE_SUSPENDED, read_payload
 from engine.spiff.messages import MessageEventDefinition, SignalEventDefinition, definitions, listening
 from engine.spiff.model import (
     Input,
@@ -60,9 +62,11 @@ class Execution:
         self._workflow: Any = None  # a BpmnWorkflow from `start` on
         self._open: dict[UUID, Task] = {}
         self._listening: set[Subscription] = set()
+        self._suspended = False
         self._void = False
         if snapshot is not None:
             state = orjson.loads(snapshot)
+            self._suspended = state.get("suspended", False)
             self.seq, self.at = state["seq"], datetime.fromisoformat(state["at"])
             with inside(Step(key, 0, self.at)):
                 self._workflow = snapshots.load(definition, state)
@@ -74,9 +78,10 @@ class Execution:
     def apply(self, given: Input, lookup: Lookup | None = None) -> StepResult:
         """Take one input and run until nothing can move without another.
 
-        Kinds and payloads: start {data, event, payload} · submit {task, data} · result {task, value} ·
+        Kinds and payloads: start {data, event, payload, at} · submit {task, data} · result {task, value} ·
         error {task, code, message} · timer {} · message {name, payload} · signal {name, payload} · cancel {reason} ·
-        retry {task, data}.
+        retry {task, data} · suspend {reason} · resume {reason} · modify {cancel, start, set, unset, reason}, of which
+        `at`, `cancel` and `start` name elements.
         `lookup` answers synchronous operators. When it raises a DiaoquError, that is recorded as well and becomes an
         incident: it must leave nothing half-written then.
 
@@ -95,15 +100,18 @@ class Execution:
             raise RefusedInputError(N_("There is no input of the kind %(kind)s."), kind=given.kind)
         if (self._workflow is None) != (given.kind == "start"):
             raise RefusedInputError(N_("The instance has been started already, or not yet."))
-        if self._workflow is not None and self.state != "running":
+        if self._workflow is not None and self.state not in ("running", "suspended"):
             raise RefusedInputError(N_("The instance has ended."))
+        if self._suspended and given.kind not in WHILE_SUSPENDED:
+            raise RefusedInputError(N_("The instance is suspended."))
         step = Step(self.key, given.seq, given.at, lookup, self.definition.way_into)
         payload = read_payload(given)
         try:
             with inside(step):
                 self.at = given.at
                 kind(**payload)
-                self._settle(step)
+                if given.kind != "suspend":
+                    self._settle(step)
                 result = self._result_of(step, payload["task"] if given.kind == "error" else None)
                 self._prune()
         except SpiffWorkflowException as error:
@@ -144,7 +152,8 @@ class Execution:
             owner = self._find(flow.parent_task_id) if flow is not workflow else None
             if owner is not None and not owner.has_state(TaskState.FINISHED_MASK):
                 owner.task_spec._update(owner)
-        workflow.refresh_timers()
+        if not self._suspended:
+            workflow.refresh_timers()
         return len(step.trace) > before
 
     def _prune(self) -> None:
@@ -153,11 +162,16 @@ class Execution:
 
     # ---- the kinds of input; each raises RefusedInputError when it does not apply
 
-    def _start(self, data: dict[str, Any], event: str | None = None, payload: Any = None) -> None:
-        chosen = self.definition.start_event(event, payload)
+    def _start(
+        self, data: dict[str, Any], event: str | None = None, payload: Any = None, at: str | None = None
+    ) -> None:
+        chosen = self.definition.start_event(event, payload) if at is None else None
         self._workflow = BpmnWorkflow(self.definition.spec, self.definition.subprocesses, script_engine=ENGINE)
         self._workflow.task_tree.data.update(data)
-        begin(self._workflow, chosen, payload)
+        if at is None:
+            begin(self._workflow, chosen, payload)
+        else:
+            moving.start_at(self._workflow, self.definition, at)
 
     def _submit(self, task: str, data: dict[str, Any]) -> None:
         found = self._named(task)
@@ -210,6 +224,27 @@ class Execution:
     def _cancel(self, reason: str = "") -> None:  # noqa: ARG002 - recorded in the history, without effect here
         self._workflow.cancel()
 
+    def _suspend(self, reason: str = "") -> None:  # noqa: ARG002 - as above
+        if self._suspended:
+            raise RefusedInputError(N_("The instance is suspended."))
+        self._suspended = True
+
+    def _resume(self, reason: str = "") -> None:  # noqa: ARG002 - as above
+        """What became due meanwhile fires in this step, once."""
+        if not self._suspended:
+            raise RefusedInputError(N_("The instance is not suspended."))
+        self._suspended = False
+
+    def _modify(
+        self,
+        cancel: Sequence[str] = (),
+        start: Sequence[str] = (),
+        set: Mapping[str, Any] | None = None,
+        unset: Sequence[str] = (),
+        reason: str = "",  # noqa: ARG002 - as above
+    ) -> None:
+        moving.modify(self._workflow, self.definition, cancel=cancel, start=start, set=set or {}, unset=unset)
+
     def _catch(self, kind: Any, name: str, payload: Any) -> None:
         manager = self._workflow.event_manager
         waiting = (one for task in manager.tasks.values() for one in definitions(task.task_spec.event_definition))
@@ -241,6 +276,11 @@ class Execution:
         self._open = {key: task for key, task in {**before, **touched}.items() if self._is_in_tree(task)}
         fresh = [task for key, task in self._open.items() if key not in before]
         gone = [before[key] for key in sorted(before.keys() - self._open.keys())]  # a loaded state has another order
+        withdrawn = [
+            change.task.id
+            for change in step.trace
+            if change.new == TaskState.CANCELLED and "incident" in change.task.internal_data
+        ]
         element = self.definition.nearest_element
         return StepResult(
             events=derived_events(step),
@@ -259,7 +299,8 @@ class Execution:
                 task.id
                 for task in gone
                 if not task.task_spec.manual and task.state != TaskState.COMPLETED and str(task.id) != failed_job
-            ],
+            ]
+            + [key for key in withdrawn if key not in before],
             incidents=[
                 (task.id, element(task), message)
                 for task, message in step.incidents.values()
@@ -283,9 +324,9 @@ class Execution:
 
     @property
     def state(self) -> str:
-        """'running', 'completed' or 'cancelled'; 'running' before the start too."""
+        """'running', 'suspended', 'completed' or 'cancelled'; 'running' before the start too."""
         if self._workflow is None or not self._workflow.completed:
-            return "running"
+            return "suspended" if self._suspended else "running"
         return "completed" if self._workflow.success else "cancelled"
 
     @property
@@ -330,7 +371,8 @@ class Execution:
         """
         if self._workflow is None or self._void:
             raise RefusedInputError(N_("There is no state to save."))
-        return snapshots.save(self._workflow, {"seq": self.seq, "at": self.at.isoformat()})
+        facts: dict[str, Any] = {"seq": self.seq, "at": self.at.isoformat()}
+        return snapshots.save(self._workflow, {**facts, "suspended": True} if self._suspended else facts)
 
     def _known(self, task_id: UUID) -> Task:
         task = self._find(task_id)

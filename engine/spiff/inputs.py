@@ -9,7 +9,7 @@ from engine.errors import N_
 from engine.spiff.model import Input, RefusedInputError
 
 KINDS: Mapping[str, Mapping[str, tuple[type, bool]]] = {
-    "start": {"data": (dict, True), "event": (str, False), "payload": (object, False)},
+    "start": {"data": (dict, True), "event": (str, False), "payload": (object, False), "at": (str, False)},
     "submit": {"task": (str, True), "data": (dict, True)},
     "result": {"task": (str, True), "value": (object, True)},
     "error": {"task": (str, True), "code": (str, True), "message": (str, False)},
@@ -18,8 +18,20 @@ KINDS: Mapping[str, Mapping[str, tuple[type, bool]]] = {
     "signal": {"name": (str, True), "payload": (object, False)},
     "cancel": {"reason": (str, False)},
     "retry": {"task": (str, True), "data": (dict, False)},
+    "suspend": {"reason": (str, False)},
+    "resume": {"reason": (str, False)},
+    "modify": {
+        "cancel": (list, False),
+        "start": (list, False),
+        "set": (dict, False),
+        "unset": (list, False),
+        "reason": (str, False),
+    },
 }
 """What each kind takes from its payload, of which type, and whether it must be there; the rest is for the record."""
+
+WHILE_SUSPENDED = frozenset({"resume", "modify", "cancel"})
+"""What a suspended instance still takes."""
 
 
 def read_payload(given: Input) -> dict[str, Any]:

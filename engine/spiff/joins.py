@@ -14,7 +14,7 @@ from SpiffWorkflow.util.task import TaskState
 from engine.errors import N_, ExpressionError
 from engine.spiff.data import merge_tokens
 from engine.spiff.messages import MessageEventDefinition
-from engine.spiff.step import ACTIVE, STEP
+from engine.spiff.step import ACTIVE, MOVED, STEP
 
 
 class TokenJoin:
@@ -26,6 +26,9 @@ class TokenJoin:
         raise NotImplementedError
 
     def _update_hook(self, my_task: Task) -> bool:
+        if MOVED in my_task.internal_data:  # put on a fork by hand: it waits for nobody
+            my_task._inherit_data()
+            return True
         my_task._set_state(TaskState.WAITING)
         inputs = Counter(self._inputs)
         queues: dict[str, list[Task]] = {name: [] for name in inputs}

@@ -71,9 +71,17 @@ def _can_be_bridged(part: Any, task: Task, live: set[Any]) -> bool:
     return (
         child.has_state(FINISHED)
         and child.id in live
+        and not _is_open_split(child)
         and not isinstance(child.task_spec, control._EndJoin)
         and not isinstance(task.task_spec, control._EndJoin)
         and not _in_open_loop(task)
+    )
+
+
+def _is_open_split(task: Task) -> bool:
+    """Whether an activity with boundary events goes on: a token that replaces it forks off before them."""
+    return isinstance(task.task_spec, control.BoundaryEventSplit) and any(
+        not child.has_state(FINISHED) for child in task.children
     )
 
 

@@ -52,6 +52,12 @@ def fail(task: Task, code: str, message: str) -> None:
     STEP.get().failed.add(task.id)
 
 
+def hold(flow: Any) -> None:
+    """Let a process that has just been created begin nowhere: its tokens are put by hand (engine.spiff.moving)."""
+    flow.task_tree._drop_children(force=True)
+    flow.task_tree._set_state(TaskState.COMPLETED)
+
+
 class _EntersFirst:
     """A sub-process is entered before what is inside it; the library tells it the other way round."""
 
@@ -61,8 +67,19 @@ class _EntersFirst:
             return bool(inner.completed)
         BpmnTaskSpec._update_hook(self, my_task)
         my_task._set_state(TaskState.STARTED)
-        self.start_workflow(my_task)  # type: ignore[attr-defined]  # mixed into a sub-process
+        if my_task.task_spec.name in STEP.get().held:
+            self._start_held(my_task)
+        else:
+            self.start_workflow(my_task)  # type: ignore[attr-defined]  # mixed into a sub-process
         return False
+
+    def _start_held(self, my_task: Task) -> None:
+        """As `start_workflow`, but the inner process begins nowhere (engine.spiff.moving)."""
+        STEP.get().held.discard(my_task.task_spec.name)
+        inner = my_task.workflow.top_workflow.create_subprocess(my_task, my_task.task_spec.spec)
+        inner.completed_event.connect(my_task.task_spec._on_subworkflow_completed, my_task)
+        my_task.task_spec.copy_data(my_task, inner)
+        hold(inner)
 
 
 class SubProcess(_EntersFirst, spiff.SubWorkflowTask):

@@ -21,6 +21,9 @@ from engine.spiff.model import Lookup, RefusedInputError
 MAX_CHANGES = 20_000
 """State changes in one step; more means an endless loop in the diagram."""
 
+MOVED = "moved"
+"""Marks a token in its internal data that a person has put where it is: it came by no sequence flow."""
+
 ACTIVE = TaskState.WAITING | TaskState.READY | TaskState.STARTED
 FINISHED = TaskState.FINISHED_MASK
 
@@ -62,6 +65,7 @@ class Step:
         self.failed: set[UUID] = set()
         self.thrown: list[tuple[Task, str, str, Any, str]] = []
         self.retried: set[UUID] = set()
+        self.held: set[str] = set()  # sub-processes that begin nowhere: a token is put into them by hand
         self.removed = False
         self._seconds = at.timestamp()
         self._ids = 0

@@ -54,6 +54,10 @@ class Office:
         with self.database.transaction() as session:
             tasks.complete(session, task.id, data or {}, by=self.person(session, username), **more)
 
+    def claim(self, username: str, task: Task) -> None:
+        with self.database.transaction() as session:
+            tasks.claim(session, task.id, by=self.person(session, username))
+
     def decide(self, username: str, instance: Instance, decision: str = "approve", element: str = "decide") -> None:
         self.complete(username, self.task(instance, element), {"decision": decision})
 

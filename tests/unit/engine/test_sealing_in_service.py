@@ -8,7 +8,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from process_files import FILES
-from sqlalchemy import inspect, select, text, update
+from sqlalchemy import Column, MetaData, Table, insert, inspect, select, text, update
 
 from engine import definitions, instances, live, replay, seals, worker
 from engine.db import Database
@@ -103,15 +103,34 @@ def of_the_schema_before(database, tmp_path):
     found.dispose()
 
 
+def copy_rows(source, target):
+    """What an earlier release would have written: the rows of `source`, as far as the schema of `target` goes."""
+    with source.writer.connect() as reading, target.writer.begin() as writing:
+        known = inspect(writing)
+        for table in Base.metadata.sorted_tables:
+            if not known.has_table(table.name):
+                continue
+            names = {column["name"] for column in known.get_columns(table.name)}
+            kept = [Column(column.name, column.type) for column in table.columns if column.name in names]
+            rows = [dict(row) for row in reading.execute(select(*(table.c[column.name] for column in kept))).mappings()]
+            if rows:
+                writing.execute(insert(Table(table.name, MetaData(), *kept)), rows)
+
+
 def test_a_database_of_the_schema_before_is_upgraded_with_its_histories_and_sealed(
-    of_the_schema_before, settings, clock, recorder
+    of_the_schema_before, settings, clock, recorder, tmp_path
 ):
     database = of_the_schema_before
     live.forget()
     assert "seals" not in inspect(database.writer).get_table_names()
-    with database.transaction() as session:
+    present = Database(f"sqlite:///{tmp_path / 'present.db'}")
+    Base.metadata.create_all(present.writer)
+    with present.transaction() as session:
         definitions.deploy(session, FILES, by="owner")
         instance = instances.start(session, "counting", {}, by="applicant")
+    copy_rows(present, database)
+    present.dispose()
+    live.forget()
     database.upgrade()
     with database.writer.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []

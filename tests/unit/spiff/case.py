@@ -46,6 +46,7 @@ class Case:
         at: datetime = T0,
         event: str = "",
         payload: Any = None,
+        at_element: str = "",
     ) -> None:
         texts = {"test.bpmn": files} if isinstance(files, str) else files
         key = uuid5(NAMESPACE, seed)
@@ -62,6 +63,8 @@ class Case:
             (Pruned(self._again, key), True),
         ]
         begin = {"event": event, "payload": payload} if event else {}
+        if at_element:
+            begin = {"at": at_element}
         self.give("start", data=dict(data or {}), **begin)
 
     # ---- giving inputs
@@ -109,12 +112,16 @@ class Case:
     # ---- looking
 
     def open(self) -> dict[UUID, str]:
+        return self.undecided() if self.state == "running" else {}
+
+    def undecided(self) -> dict[UUID, str]:
+        """As `open`, also while the instance is suspended."""
         found = {}
         for result in self.results:
             found |= {task.id: task.element for task in result.opened}
             for task_id, _how in result.closed:
                 del found[task_id]
-        return found if self.state == "running" else {}
+        return found
 
     def jobs(self) -> dict[UUID, str]:
         found = {}

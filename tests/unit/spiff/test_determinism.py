@@ -31,15 +31,25 @@ def anything(chance: random.Random) -> dict[str, Any]:
     }
 
 
-def interleave(path: Path, seed: int) -> Case:
+def interventions(case: Case, chance: random.Random) -> list[tuple[str, dict[str, Any]]]:
+    """What an operator might do, soundly or not."""
+    if case.state == "suspended":
+        return [("resume", {})]
+    elements = sorted(case.live.definition.elements)
+    active = sorted({*case.open().values(), *case.jobs().values()})
+    moved = {"cancel": chance.sample(active, min(1, len(active))), "start": [chance.choice(elements)]}
+    return [("suspend", {}), ("modify", moved), ("modify", {"set": anything(chance), "unset": ["tag"]})]
+
+
+def interleave(path: Path, seed: int, *, operated: bool = False) -> Case:
     """Give random inputs until the instance ends or nothing can happen any more."""
     chance = random.Random(f"{path.stem}/{seed}")
     text = path.read_text(encoding="utf-8")
     case = Case({path.name: text}, process_id=path.stem, seed=f"{path.stem}/{seed}")
     for _ in range(40):
-        if case.state != "running":
+        if case.state not in ("running", "suspended"):
             break
-        options: list[tuple[str, dict[str, Any]]] = []
+        options: list[tuple[str, dict[str, Any]]] = interventions(case, chance) if operated else []
         for task_id in case.open():
             options += [("submit", {"task": str(task_id), "data": anything(chance)})] * 2
         for job in case.jobs():
@@ -65,6 +75,13 @@ def interleave(path: Path, seed: int) -> Case:
 def test_every_construct_is_deterministic(path: Path) -> None:
     ends = [interleave(path, seed).state for seed in range(2)]
     assert path.stem in UNFINISHED or "running" not in ends
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", DIAGRAMS, ids=lambda path: path.stem)
+def test_every_construct_is_deterministic_when_people_move_its_tokens(path: Path) -> None:
+    for seed in range(200, 206):
+        interleave(path, seed, operated=True)
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ from engine.lint.events import check_events
 from engine.lint.language import check_collaboration, check_expressions, check_extensions
 from engine.lint.messages import check_correlations, check_messages, check_starts, starts
 from engine.lint.report import BPMN, NODES, Report, kind
+from engine.lint.standard import check_standard
 from engine.lint.structure import LONGEST_NAME, calls, check_identifiers, check_process, decision_of
 from engine.lint.xml import Node, read_xml
 from engine.spiff import dmn
@@ -128,9 +129,13 @@ class Deployment:
         check_extensions(root, report)
         check_collaboration(root, report)
         ids = {node.get("id"): node for node in root.iter(f"{BPMN}*") if node.get("id")}
-        runnable = [process for process in root.findall(BPMN + "process") if process.get("isExecutable") == "true"]
-        if not runnable:
-            report.error(root, "not-executable", 'no process has isExecutable="true"')
+        processes = root.findall(BPMN + "process")
+        runnable = [process for process in processes if process.get("isExecutable") == "true"]
+        if not runnable:  # say what else they lack, all at once
+            runnable = processes
+            for lacking in processes or [root]:
+                report.error(lacking, "not-executable", 'no process has isExecutable="true"')
+        check_standard(root, runnable, report)
         check_messages(root, ids, report)
         for process in runnable[1:]:
             report.error(process, "several-processes", "a file holds one executable process")

@@ -77,7 +77,7 @@ def check_collaboration(root: Node, report: Report) -> None:
             report.error(node, "misplaced-extension", "belongs to the message event, not to the message")
     for node in root.iterfind(f"{BPMN}*/{BPMN}extensionElements/{SPIFF}payloadExpression"):
         check_expression(node, node.text or "", report)
-    for node in root.iter(BPMN + "messagePath", BPMN + "dataPath"):
+    for node in root.iter(BPMN + "messagePath"):
         check_expression(node, node.text or "", report)
 
 

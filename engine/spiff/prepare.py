@@ -68,6 +68,8 @@ def prepare(root: Node) -> Node:
     together or on a condition, and event sub-processes are spelled as the library executes them."""
     root = copy.deepcopy(root)
     etree.strip_elements(root, etree.Comment, etree.ProcessingInstruction, with_tail=False)  # the library stumbles
+    for store in list(root.iter(BPMN + "dataStore", BPMN + "dataStoreReference")):
+        store.getparent().remove(store)  # a drawing; the library wants a class of that name
     for text in root.iter(BPMN + "timeDate", BPMN + "timeDuration", BPMN + "timeCycle"):
         bare = (text.text or "").strip()
         text.text = repr(bare) if _ISO_TIME.fullmatch(bare) else text.text

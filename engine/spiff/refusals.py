@@ -39,6 +39,8 @@ _SILENT = frozenset(
         "dataOutputAssociation",
         "correlationSubscription",
         "supportedInterfaceRef",
+        "supports",
+        "ioBinding",
     )
 )
 _DATA_ITEMS = ("inputDataItem", "outputDataItem")

@@ -15,7 +15,7 @@ DIAGRAMS = sorted(path.name for path in ASSETS.glob("*.bpmn"))
 TABLES = sorted(path.name for path in ASSETS.glob("*.dmn"))
 WARNINGS = {
     "unknown-extension", "unknown-error-code", "unknown-property", "unknown-group", "no-form", "no-label",
-    "no-candidate", "layout", "correlation-unknown",
+    "no-candidate", "layout", "correlation-unknown", "no-effect", "unknown-attribute",
 }  # fmt: skip
 GROUPS = {"employee", "operator"}
 

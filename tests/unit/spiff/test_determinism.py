@@ -15,10 +15,16 @@ from case import NAMESPACE, T0, Case
 from engine.spiff import Execution, Input, RefusedInputError, compile_definition
 
 TESTS = Path(__file__).parents[2]
-DIAGRAMS = sorted((TESTS / "conformance").glob("*.bpmn"))
+DIAGRAMS = sorted(path for path in (TESTS / "conformance").glob("*.bpmn") if "--" not in path.stem)
 EVENTS = [("message", "go"), ("message", "stop"), ("signal", "alarm")]
 UNFINISHED = {"conditional_event"}
 """What may wait for ever: nothing but data makes its condition true."""
+
+
+def files_of(path: Path) -> dict[str, str]:
+    """A diagram, and what stands beside it: its decision table, the processes `<stem>--*.bpmn` that it calls."""
+    needed = (path, *path.parent.glob(f"{path.stem}.dmn"), *path.parent.glob(f"{path.stem}--*.bpmn"))
+    return {file.name: file.read_text(encoding="utf-8") for file in sorted(needed)}
 
 
 def anything(chance: random.Random) -> dict[str, Any]:
@@ -44,8 +50,9 @@ def interventions(case: Case, chance: random.Random) -> list[tuple[str, dict[str
 def interleave(path: Path, seed: int, *, operated: bool = False) -> Case:
     """Give random inputs until the instance ends or nothing can happen any more."""
     chance = random.Random(f"{path.stem}/{seed}")
-    text = path.read_text(encoding="utf-8")
-    case = Case({path.name: text}, process_id=path.stem, seed=f"{path.stem}/{seed}")
+    files = files_of(path)
+    text = files[path.name]
+    case = Case(files, process_id=path.stem, seed=f"{path.stem}/{seed}")
     for _ in range(40):
         if case.state not in ("running", "suspended"):
             break

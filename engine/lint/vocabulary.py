@@ -85,7 +85,11 @@ _ROWS: Mapping[str, str] = {
         correlationProperty < definitions : name type
         correlationPropertyRetrievalExpression < correlationProperty : messageRef
         messagePath < correlationPropertyRetrievalExpression : FORMAL
+        formalExpression < correlationPropertyRetrievalExpression : FORMAL
         correlationKey < POOLS TALK : name
+        correlationSubscription < process : correlationKeyRef
+        correlationPropertyBinding < correlationSubscription : correlationPropertyRef
+        dataPath < correlationPropertyBinding : FORMAL
         correlationPropertyRef < correlationKey :
         extensionElements < * :
     """,
@@ -141,9 +145,6 @@ _ROWS: Mapping[str, str] = {
         resource < definitions : name
         resourceParameter < resource : isRequired name type
         rendering < userTask :
-        correlationSubscription < process : correlationKeyRef
-        correlationPropertyBinding < correlationSubscription : correlationPropertyRef
-        dataPath < correlationPropertyBinding : FORMAL
         choreography < definitions : isClosed name
         globalChoreographyTask < definitions : initiatingParticipantRef isClosed name
         globalConversation < definitions : isClosed name
@@ -248,7 +249,6 @@ WHY_IDLE: Mapping[str, str] = {
     "ioBinding": "a process is called by its id",
     "resource": "people are named by a task's properties or by its lane",
     "rendering": "a task names its form by the property formJsonSchemaFilename",
-    "correlationSubscription": "messages find an instance by correlationKey and correlationProperty",
     "choreography": "only processes are executed",
     "globalChoreographyTask": "only processes are executed",
     "globalConversation": "only processes are executed",

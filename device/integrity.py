@@ -6,7 +6,6 @@ which may be what the camera saw: those only warn. Each finding says when, in se
 """
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -16,13 +15,14 @@ from typing import Any
 
 import ffmpeg
 
-from device import media
+from device import decoding, media, nal_units
 from device.recorders.base import AcquisitionReport, ProgressCallback
 
 MAX_FINDINGS = 200
 BLACK_SECONDS = 2.0
 FROZEN_SECONDS = 10.0
 LEAST_GAP = 1.0
+_ZEROS = bytes(1024)
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ def check(
     stages.enter("packets", 0.01, 0.05)
     contents = _check_packets(verdict, path, facts)
     stages.enter("digest", 0.05, 0.1)
-    _check_digest(verdict, path, facts, stages)
+    holes = _check_digest(verdict, path, facts, stages)
     if contents is None:
         stages.enter("done", 1.0, 1.0)
         return verdict
     stages.enter("decode", 0.1, 0.9)
-    _check_decode(verdict, path, contents, stages)
+    _name_damage(verdict, contents, holes, _check_decode(verdict, contents, stages))
     if contents.video is not None:
         stages.enter("pictures", 0.9, 1.0)
         _check_pictures(verdict, path, contents, stages)
@@ -164,6 +164,11 @@ def _check_packets(verdict: Verdict, path: Path, facts: Mapping[str, Any]) -> me
     for words in contents.complaints[:20]:
         kind = "truncated" if re.search("(?i)premature|truncat|end of file", words) else "container"
         verdict.add(kind, "damaged", end - begin, words)
+    if path.suffix in (".mkv", ".mp4") and contents.promised - contents.seconds > max(
+        LEAST_GAP, 0.02 * contents.seconds
+    ):
+        missing = contents.promised - contents.seconds
+        verdict.add("truncated", "damaged", end - begin, f"the file ends {missing:.1f} s before it says it does")
     if not packets:
         verdict.add("empty", "damaged", 0.0, "there is no picture and no sound in the file")
         return None
@@ -180,7 +185,8 @@ def _check_packets(verdict: Verdict, path: Path, facts: Mapping[str, Any]) -> me
     if known and list(known) != found:
         verdict.add("codec", "damaged", 0.0, f"the file holds {', '.join(found)}, acquired were {', '.join(known)}")
     _check_order(verdict, contents, begin)
-    _check_steps(verdict, packets, begin, facts)
+    lost = isinstance(expected, int) and len(packets) < expected
+    _check_steps(verdict, packets, begin, facts, certain=lost)
     if video is not None and not packets[0].key:
         verdict.add(
             "no_key_frame", "warning", 0.0, "the first picture is no key frame: the beginning cannot be decoded"
@@ -191,15 +197,21 @@ def _check_packets(verdict: Verdict, path: Path, facts: Mapping[str, Any]) -> me
 def _check_order(verdict: Verdict, contents: media.Contents, begin: float) -> None:
     for stream in contents.streams:
         last: float | None = None
+        same = 0
         for packet in contents.of(stream):
-            if last is not None and packet.dts < last:
+            same = same + 1 if packet.dts == last else 0  # ffmpeg moves what lies too early to the last time
+            if last is not None and (packet.dts < last or same > 2):
                 verdict.add("wrong_order", "damaged", packet.dts - begin, f"{stream.kind} jumps back in time")
                 break
             last = packet.dts
 
 
-def _check_steps(verdict: Verdict, packets: list[media.Packet], begin: float, facts: Mapping[str, Any]) -> None:
-    """Steps in time that are longer than the usual one: gaps that the report does not explain."""
+def _check_steps(
+    verdict: Verdict, packets: list[media.Packet], begin: float, facts: Mapping[str, Any], *, certain: bool
+) -> None:
+    """Steps in time that are longer than the usual one: gaps that the report does not explain. `certain`: pictures are
+    missing by their number.
+    """
     times = sorted(packet.pts for packet in packets)
     steps = [b - a for a, b in pairwise(times)]
     if len(steps) < 3:
@@ -215,7 +227,8 @@ def _check_steps(verdict: Verdict, packets: list[media.Packet], begin: float, fa
                 verdict.add("missing_frames", severity, at, f"no picture for {step:.2f} s")
         elif steady and step > 1.6 * usual and not any(low - 1 <= at <= high + 1 for low, high in explained):
             missing = max(1, round(step / usual) - 1)
-            verdict.add("missing_frames", "warning", at, f"{missing} picture(s) seem to be missing")
+            severity = "damaged" if certain else "warning"
+            verdict.add("missing_frames", severity, at, f"{missing} picture(s) seem to be missing")
 
 
 def _explained(facts: Mapping[str, Any]) -> list[tuple[float, float]]:
@@ -228,65 +241,76 @@ def _explained(facts: Mapping[str, Any]) -> list[tuple[float, float]]:
     return spans
 
 
-def _check_digest(verdict: Verdict, path: Path, facts: Mapping[str, Any], stages: _Stages) -> None:
+def _check_digest(verdict: Verdict, path: Path, facts: Mapping[str, Any], stages: _Stages) -> list[int]:
+    """Compare the digest, and note where the file holds nothing but zeros: no coded picture does."""
     size = max(1, path.stat().st_size)
     done = 0
+    holes: list[int] = []
 
-    def count(read: int) -> None:
+    def look(block: memoryview) -> None:
         nonlocal done
-        if done // (64 << 20) != (done + read) // (64 << 20):
+        if done // (64 << 20) != (done + len(block)) // (64 << 20):
             stages.report({"fraction": done / size})
-        done += read
+        at = bytes(block).find(_ZEROS)
+        if at >= 0 and len(holes) < 20:
+            holes.append(done + at)
+        done += len(block)
 
-    digest = media.sha256(path, count)
+    digest = media.sha256(path, look)
     verdict.facts["sha256"] = digest
     expected = facts.get("sha256")
     if expected and expected != digest:
         verdict.add("digest", "damaged", None, "the file is not the one that was acquired: its SHA-256 differs")
+    return holes
 
 
 # --- what decoding shows
 
 
-def _check_decode(verdict: Verdict, path: Path, contents: media.Contents, stages: _Stages) -> None:
-    """Decode everything; with -xerror the first complaint stops it, so where it stopped is where the damage is.
-
-    Each decoded picture is shrunk to a line of its time, which tells the place to the picture.
-    """
-    streams: dict[int, media.Stream] = {}
-    reached = begin = min((packet.pts for packet in contents.packets), default=0.0)
-    reported = time.monotonic()
-
-    def watch(line: str) -> None:
-        nonlocal reached, reported
-        if line.startswith("#"):
-            media.read_header(line, streams)
-            return
-        packet = media.read_packet(line, streams)
-        if packet is not None:
-            reached = max(reached, packet.pts)
-        if time.monotonic() - reported > 0.2:
-            reported = time.monotonic()
-            stages.report({"fraction": (reached - begin) / max(0.001, contents.seconds), "media_seconds": reached})
-
-    taken = media.source(path, xerror=None)
-    outputs = [
-        taken[str(stream.index)].filter("scale", 16, 16, flags="neighbor")
-        if stream.kind == "video"
-        else taken[str(stream.index)]
-        for stream in contents.streams
-    ]
-    graph = ffmpeg.output(*outputs, "pipe:1", format="framecrc", flush_packets=1, copyts=None)
-    try:
-        complaints = media.run(graph, on_line=watch)
-    except media.MediaError as error:
-        complaints = error.complaints or [str(error)]
-        verdict.add("decode", "damaged", reached - begin, " ".join(complaints[:3])[:500])
-        return
+def _check_decode(verdict: Verdict, contents: media.Contents, stages: _Stages) -> list[float]:
+    """Decode everything; the places where it stopped, in seconds."""
     known = {finding.detail for finding in verdict.findings}
-    for words in [words for words in complaints if words not in known][:10]:
-        truncated = re.search("(?i)premature|truncat", words)
-        verdict.add("truncated" if truncated else "decode", "damaged", reached - begin, words)
+    places = []
+    parts = decoding.decode(contents, stages.report)
+    verdict.facts["decoded_parts"] = len(parts)
+    for part in parts:
+        words = [each for each in part.complaints if each not in known]
+        if not words:
+            continue
+        at = part.reached - contents.begin
+        places.append(at)
+        truncated = any(re.search("(?i)premature|truncat", each) for each in words)
+        verdict.add("truncated" if truncated else "decode", "damaged", at, " ".join(words[:3])[:500])
+    for start, _, count in decoding.undecoded(contents, parts):
+        places.append(start - contents.begin)
+        verdict.add("decode", "damaged", places[-1], f"{count} packets in a row are no pictures")
+    return places
+
+
+def _name_damage(verdict: Verdict, contents: media.Contents, holes: list[int], places: list[float]) -> None:
+    """Say what kind of damage it is that the decoder or the container complained of."""
+    if not places and not contents.complaints:
+        return
+    for offset in holes:
+        at = _time_of(contents, offset, int(verdict.facts["size"]))
+        verdict.add("hole", "damaged", at, f"from byte {offset} on there are only zeros in the file")
+    for at in places:
+        foreign = nal_units.foreign_codec(contents, at) if contents.video is not None else ""
+        if foreign:
+            codec = contents.video.codec if contents.video is not None else ""
+            verdict.add("codec", "damaged", at, f"the pictures are {foreign} here, and {codec} elsewhere")
+
+
+def _time_of(contents: media.Contents, offset: int, size: int) -> float:
+    """When the packet at this place of the file was taken; packets lie in the file one after the other."""
+    total = sum(packet.size for packet in contents.packets)
+    position = offset - max(0, size - total) * offset / max(1, size)
+    passed = 0
+    for packet in contents.packets:
+        passed += packet.size
+        if passed > position:
+            return packet.pts - contents.begin
+    return contents.seconds
 
 
 def _check_pictures(verdict: Verdict, path: Path, contents: media.Contents, stages: _Stages) -> None:
@@ -301,12 +325,27 @@ def _check_pictures(verdict: Verdict, path: Path, contents: media.Contents, stag
     except media.MediaError as error:
         verdict.facts["pictures_not_looked_at"] = str(error)[:200]
         return
-    for pattern, kind, words in (
-        (r"black_start:([\d.]+).*black_duration:([\d.]+)", "black", "the picture is black"),
-        (r"freeze_start: ([\d.]+)()", "frozen", "the picture stands still"),
-    ):
-        for line in lines:
-            match = re.search(pattern, line)
-            if match is not None:
-                lasting = f" for {float(match[2]):.1f} s" if match[2] else ""
-                verdict.add(kind, "warning", float(match[1]), words + lasting)
+    _take_black(verdict, lines)
+    _take_frozen(verdict, lines, contents)
+
+
+def _take_black(verdict: Verdict, lines: list[str]) -> None:
+    for line in lines:
+        match = re.search(r"black_start:([\d.]+).*black_duration:([\d.]+)", line)
+        if match is not None:
+            verdict.add("black", "warning", float(match[1]), f"the picture is black for {float(match[2]):.1f} s")
+
+
+def _take_frozen(verdict: Verdict, lines: list[str], contents: media.Contents) -> None:
+    """A picture stands still when it is there again and again, not when there is none (a gap)."""
+    video = contents.video
+    keys = [packet.pts - contents.begin for packet in contents.of(video) if packet.key] if video is not None else []
+    told = re.findall(r"freeze_(start|end): ([\d.]+)", "\n".join(lines))
+    for number, (what, at) in enumerate(told):
+        if what != "start":
+            continue
+        ended = number + 1 < len(told)
+        end = float(told[number + 1][1]) if ended else contents.seconds
+        if any(float(at) + 0.01 < key < end - 0.01 for key in keys):
+            lasting = f"for {end - float(at):.1f} s" if ended else "to the end"
+            verdict.add("frozen", "warning", float(at), f"the picture stands still {lasting}")

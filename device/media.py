@@ -85,6 +85,11 @@ def source(path: Path, **options: Any) -> Any:
     )
 
 
+def command(stream: Any, level: str = "error") -> list[str]:
+    """The command line of an ffmpeg-python graph."""
+    return cast(list[str], ffmpeg.compile(stream, cmd=_base(level)))
+
+
 def _base(level: str = "error") -> list[str]:
     return [ffmpeg_path(), "-hide_banner", "-nostdin", "-v", level]
 
@@ -105,7 +110,7 @@ def relay_command(address: str, target: Path) -> list[str]:
     written = ffmpeg.output(
         played, f"file:{target.absolute()}", format="matroska", map=0, c="copy", flush_packets=0, fflags="+bitexact"
     ).global_args("-y")
-    return cast(list[str], ffmpeg.compile(written, cmd=_base()))
+    return command(written)
 
 
 def run(
@@ -195,7 +200,7 @@ def media_seconds(facts: dict[str, str]) -> float:
 # --- the packet probe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Packet:
     """One packet as it lies in the container; times in seconds, `key` is its key-frame flag."""
 
@@ -226,8 +231,13 @@ class Stream:
 
 @dataclass
 class Contents:
-    """What the packet probe found. `complaints` are ffmpeg's words about the file: a sound file has none."""
+    """What the packet probe found. `complaints` are ffmpeg's words about the file: a sound file has none.
 
+    `promised`: how long the container says it is, in seconds; 0 where it does not say.
+    """
+
+    path: Path = Path()
+    promised: float = 0.0
     streams: list[Stream] = field(default_factory=list)
     packets: list[Packet] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
@@ -239,6 +249,11 @@ class Contents:
     @property
     def audio(self) -> Stream | None:
         return next((stream for stream in self.streams if stream.kind == "audio"), None)
+
+    @property
+    def begin(self) -> float:
+        """The time of the first packet."""
+        return min((packet.pts for packet in self.packets), default=0.0)
 
     @property
     def seconds(self) -> float:
@@ -257,7 +272,19 @@ def probe(path: Path, *, digest: str = "") -> Contents:
     Raises:
         MediaError: ffmpeg cannot open the file at all.
     """
-    contents = Contents()
+    packets: list[Packet] = []
+    contents = survey(path, packets.append, digest=digest)
+    contents.packets = packets
+    return contents
+
+
+def survey(path: Path, on_packet: Callable[[Packet], object] = lambda _: None, *, digest: str = "") -> Contents:
+    """As `probe`, but each packet only goes to `on_packet`: a file of any length takes no memory.
+
+    Raises:
+        MediaError: ffmpeg cannot open the file at all.
+    """
+    contents = Contents(path)
     streams: dict[int, Stream] = {}
 
     def take(line: str) -> None:
@@ -266,14 +293,14 @@ def probe(path: Path, *, digest: str = "") -> Contents:
         else:
             packet = read_packet(line, streams)
             if packet is not None:
-                contents.packets.append(packet)
                 streams[packet.stream].packets += 1
+                on_packet(packet)
 
     options = {"format": "framehash", "hash": digest} if digest else {"format": "framecrc"}
     graph = ffmpeg.output(source(path), "pipe:1", map=0, c="copy", **options)
     contents.complaints = run(graph, on_line=take)
     contents.streams = [streams[index] for index in sorted(streams)]
-    _describe(path, contents.streams)
+    _describe(contents)
     return contents
 
 
@@ -308,11 +335,15 @@ def read_packet(line: str, streams: dict[int, Stream]) -> Packet | None:
     return Packet(int(fields[0]), dts * base, pts * base, duration * base, size, fields[5], "F=0x0" not in fields[6:])
 
 
-def _describe(path: Path, streams: list[Stream]) -> None:
-    """Add profile and pixel format, which only the words of `ffmpeg -i` tell."""
+def _describe(contents: Contents) -> None:
+    """Add length, profile and pixel format, which only the words of `ffmpeg -i` tell."""
+    path, streams = contents.path, contents.streams
     command = [*_base("info"), "-protocol_whitelist", "file,pipe", "-format_whitelist", CONTAINERS]
     command += ["-i", f"file:{path.absolute()}"]
     for line in _output(command).splitlines():
+        length = re.match(r"  Duration: (\d+):(\d\d):(\d\d\.\d+)", line)
+        if length is not None:
+            contents.promised = int(length[1]) * 3600 + int(length[2]) * 60 + float(length[3])
         match = re.match(r"\s*Stream #0:(\d+)[^:]*: (?:Video|Audio): (\w+)(?: \(([^)]*)\))?[^,]*, (\w+)", line)
         if match is not None and int(match[1]) < len(streams):
             stream = streams[int(match[1])]
@@ -323,15 +354,15 @@ def _describe(path: Path, streams: list[Stream]) -> None:
 # --- files
 
 
-def sha256(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """`sha256:<hex>` of a file."""
+def sha256(path: Path, look: Callable[[memoryview], None] | None = None) -> str:
+    """`sha256:<hex>` of a file; `look` is shown each block of it."""
     digest = hashlib.sha256()
-    buffer = bytearray(1 << 20)
+    buffer = memoryview(bytearray(1 << 20))
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(buffer):
-            digest.update(memoryview(buffer)[:size])
-            if progress is not None:
-                progress(size)
+            digest.update(buffer[:size])
+            if look is not None:
+                look(buffer[:size])
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -16,6 +16,7 @@ KINDS = {
     "unreadable": N_("the file cannot be opened"),
     "empty": N_("there is no picture and no sound in the file"),
     "truncated": N_("the file ends early"),
+    "hole": N_("a piece of the file is empty"),
     "container": N_("the file's structure is damaged"),
     "missing_frames": N_("pictures are missing"),
     "extra_frames": N_("there are more pictures than were retrieved"),

@@ -130,10 +130,10 @@ class Acquisition:
     ) -> AcquisitionReport:
         main = outcome.main
         assert main is not None
-        contents = media.probe(draft)
+        contents = media.survey(draft)
         warnings = [*self.warnings, *outcome.warnings, *(f"ffmpeg: {note}" for note in notes[:20])]
         video = contents.video
-        stored = len(contents.of(video)) if video is not None else main.frames
+        stored = video.packets if video is not None else main.frames
         if stored != main.frames:
             warnings.append(f"the recorder sent {main.frames} pictures, the file holds {stored}")
         gaps = tuple(Gap(self._true_time(j.start), self._true_time(j.end), j.cause) for j in outcome.jumps)

@@ -161,16 +161,18 @@ def _check_packets(verdict: Verdict, path: Path, facts: Mapping[str, Any]) -> me
     begin = min((packet.pts for packet in contents.packets), default=0.0)
     end = max((packet.pts for packet in packets), default=0.0)
     verdict.facts |= {"seconds": round(contents.seconds, 3), "pictures": len(packets) if video is not None else 0}
-    for words in contents.complaints[:20]:
-        kind = "truncated" if re.search("(?i)premature|truncat|end of file", words) else "container"
-        verdict.add(kind, "damaged", end - begin, words)
     if path.suffix in (".mkv", ".mp4") and contents.promised - contents.seconds > max(
         LEAST_GAP, 0.02 * contents.seconds
     ):
         missing = contents.promised - contents.seconds
         verdict.add("truncated", "damaged", end - begin, f"the file ends {missing:.1f} s before it says it does")
     if not packets:
-        verdict.add("empty", "damaged", 0.0, "there is no picture and no sound in the file")
+        verdict.add(
+            "empty",
+            "damaged",
+            0.0,
+            " ".join(["there is no picture and no sound in the file", *contents.complaints[:1]]),
+        )
         return None
     expected = facts.get("frames")
     if isinstance(expected, int) and expected > 0 and len(packets) != expected:
@@ -187,6 +189,11 @@ def _check_packets(verdict: Verdict, path: Path, facts: Mapping[str, Any]) -> me
     _check_order(verdict, contents, begin)
     lost = isinstance(expected, int) and len(packets) < expected
     _check_steps(verdict, packets, begin, facts, certain=lost)
+    odd = [each.at_seconds for each in verdict.findings if each.kind in ("missing_frames", "wrong_order")]
+    place = min((at for at in odd if at is not None), default=end - begin)
+    for words in contents.complaints[:20]:
+        cut = re.search("(?i)premature|truncat|end of file", words) is not None
+        verdict.add("truncated" if cut else "container", "damaged", end - begin if cut else place, words)
     if video is not None and not packets[0].key:
         verdict.add(
             "no_key_frame", "warning", 0.0, "the first picture is no key frame: the beginning cannot be decoded"

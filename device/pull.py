@@ -186,6 +186,11 @@ class Pull:
             self._warn(UNCERTAIN[self._rank])
         if any(clock is not None and clock.implausible for clock in self._clocks):
             self._warn("the recorder's frame times lie far outside the span and were not used")
+        for index, packets in enumerate(self._lines):
+            for kind, at in packets.foreign.items():
+                since = f" from {_instant(at):%Y-%m-%dT%H:%M:%S}Z on (recorder's clock)" if at is not None else ""
+                name = self.timelines[index].track.name
+                self._warn(f"the recorder changed the codec of {name}{since}: payload type {kind} was left out")
         malformed = sum(line.malformed for line in self._lines)
         if malformed:
             self._warn(f"{malformed} malformed packet(s) were dropped")

@@ -80,6 +80,7 @@ class Frame:
 class Depacketizer:
     """Collects one track's packets of one connection into frames; each whole frame goes to `on_frame`.
 
+    `foreign`: other payload types that came in between, with the time of the frame after which they began.
     A frame counts as whole when the next one begins, or when its marked last packet is terminal (T): some recorders
     set the marker on every slice, so the marker alone proves nothing. Of `sound` each packet is whole frames.
     """
@@ -91,6 +92,7 @@ class Depacketizer:
         self.current: Frame | None = None
         self.packets = 0
         self.malformed = 0
+        self.foreign: dict[int, int | None] = {}
         self.terminal = False
         self.bye = False
         self._reports: dict[int, tuple[int, int]] = {}
@@ -111,6 +113,8 @@ class Depacketizer:
         body = start + 12 + 4 * (first & 0x0F)
         if first >> 6 != 2 or second & 0x7F != self.payload_type or body > end:
             self.malformed += 1
+            if first >> 6 == 2 and body <= end and self.current is not None:
+                self.foreign.setdefault(second & 0x7F, self.current.at)
             return
         at: int | None = None
         flags = 0

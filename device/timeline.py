@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from device.parameter_sets import Size, size_in
 from device.rtp import END_OF_SECTION, Frame, TrackFormat, signed32
 
 SECOND = 1_000_000
@@ -17,6 +18,8 @@ RECENT = 512
 REPEATS = 64
 INDEX_STEP = 3 * SECOND // 2
 MAX_JUMPS = 5000
+MAX_CHANGES = 1000
+MINUTE = 60 * SECOND
 CONFIDENCE = ("high", "medium", "low")
 
 Stretches = Sequence[tuple[int, int]]
@@ -29,6 +32,15 @@ class Jump:
     start: int
     end: int
     cause: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """From `at` on the pictures have another size; `before` and `after` are width and height."""
+
+    at: int
+    before: Size
+    after: Size
 
 
 class SessionClock:
@@ -79,6 +91,11 @@ class TrackTimeline:
         self.jumps: list[Jump] = []
         self.steps_back = 0
         self.clean = 0
+        self.minutes: dict[int, int] = {}
+        self.shortest: int | None = None
+        self.longest: int | None = None
+        self.changes: list[Change] = []
+        self._size: Size | None = None
         self._reconnected = False
         self._fresh = REPEATS
         self._flags = 0
@@ -144,6 +161,7 @@ class TrackTimeline:
                 self._note([Jump(last, max(at, last + 1), "packets_lost")])
             if step > 0:
                 self._steps.append(step)
+                self.shortest, self.longest = min(step, self.shortest or step), max(step, self.longest or step)
                 self.last = at
             elif step < -SECOND:
                 self.steps_back += 1
@@ -155,10 +173,20 @@ class TrackTimeline:
         self._recent.append((at, None if frame.lost else frame.content))
         self._ticks = frame.ticks
         self.frames += 1
+        self.minutes[at // MINUTE] = self.minutes.get(at // MINUTE, 0) + 1
+        self._measure(frame, at)
         self.packets += len(frame.packets)
         self.lost += frame.lost
         self.size += frame.size
         self.clean += frame.flags >> 7 & 1
+
+    def _measure(self, frame: Frame, at: int) -> None:
+        size = size_in(frame, self.track.codec) if self.track.kind == "video" else None
+        if size is None or size == self._size:
+            return
+        if self._size is not None and len(self.changes) < MAX_CHANGES:
+            self.changes.append(Change(at, self._size, size))
+        self._size = size
 
     def rtp_time(self, frame: Frame, at: int, origin: int) -> int:
         """The RTP time for the container: the recorder's own clock from `origin`, fine steps from the encoder.

@@ -143,6 +143,7 @@ class AcquisitionReport:
     replay_uri: str
     tools: dict[str, str] = field(default_factory=dict)
     tracks: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
     native: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     started: datetime | None = None

@@ -373,6 +373,7 @@ class OnvifRecorder:
             self._limits,
             self._tls,
             driver="onvif",
+            libraries=("onvif-zeep", "zeep"),
             offset=self.clock.offset,
             clock=self.clock,
             identity=identity,

@@ -64,6 +64,7 @@ class Acquisition:
     limits: Limits = field(default_factory=Limits)
     tls: ssl.SSLContext | None = None
     driver: str = "rtsp"
+    libraries: Sequence[str] = ()
     offset: timedelta = timedelta(0)
     clock: ClockOffset | None = None
     identity: RecorderIdentity | None = None
@@ -164,8 +165,13 @@ class Acquisition:
                 "ffmpeg": media.ffmpeg_version(),
                 "diaoqu": importlib.metadata.version("diaoqu"),
                 "driver": self.driver,
+                **{name: importlib.metadata.version(name) for name in self.libraries},
             },
             tracks=[self._track(line) for line in outcome.timelines],
+            changes=[
+                {"at": self._true_time(change.at), "before": list(change.before), "after": list(change.after)}
+                for change in main.changes
+            ],
             reconnections=outcome.reconnections,
             received=outcome.received,
             warnings=warnings,
@@ -186,6 +192,14 @@ class Acquisition:
             "last_frame": self._true_time(line.last) if line.last is not None else None,
             "recorder_first_frame": EPOCH + timedelta(microseconds=line.first) if line.first is not None else None,
             "recorder_last_frame": EPOCH + timedelta(microseconds=line.last) if line.last is not None else None,
+            "interval_seconds": {
+                "usual": line.interval / SECOND,
+                "shortest": (line.shortest or 0) / SECOND,
+                "longest": (line.longest or 0) / SECOND,
+            },
+            "frames_per_minute": [
+                [EPOCH + timedelta(minutes=minute), count] for minute, count in sorted(line.minutes.items())
+            ],
             "gaps": [[self._true_time(jump.start), self._true_time(jump.end), jump.cause] for jump in line.jumps],
         }
 

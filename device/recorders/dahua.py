@@ -16,10 +16,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from device.recorders.base import (
+    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
     DeviceError,
+    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
@@ -223,7 +225,7 @@ class DahuaRecorder:
         )
 
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None, part: Part = WHOLE
     ) -> AcquisitionReport:
         """As `Recorder.acquire`: by RTSP, or as the recorder's own .dav where it refuses to play.
 
@@ -233,22 +235,25 @@ class DahuaRecorder:
         coverage = self.coverage(recording, span)
         if coverage.status == "none":
             raise RecorderRefusedError("The recorder holds no footage of this span.")
-        drift, window = self.clock.offset, self._window(recording)
+        clock, window = part.clock or self.clock, self._window(recording)
         playing = WindowedAcquisition(
             recording,
             span,
-            window(span.start + drift, span.end + drift),
+            window(span.start + clock.offset, span.end + clock.offset),
             self._login,
             self._limits,
             self._tls,
             driver="dahua",
-            offset=drift,
-            clock=self.clock,
+            offset=clock.offset,
+            clock=clock,
             identity=self.probe().identity,
             held=coverage.recorded,
             retries=self._retries,
             patience=self._patience,
             keep_partial=self._keep_partial,
+            seam=part.seam,
+            opening=part.opening,
+            copies=part.copies,
             free=self._free,
             window=window,
         )

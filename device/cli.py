@@ -5,7 +5,6 @@ output is one JSON document; messages for people go to standard error.
 """
 
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,11 +17,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from device.publishing import published
+from device import media
 from device.recorders import DRIVERS, open_recorder
-from device.recorders.base import DeviceError, ProgressCallback, Recorder, Span
+from device.recorders.base import AcquisitionReport, DeviceError, ProgressCallback, Recorder, Span
 from device.recorders.replay import RtspRecorder
-from device.segments import MANIFEST, SegmentedAcquisition, is_long, join
 from device.simulator.command import simulate_recorder
 
 __all__ = ["recorder", "simulate_recorder"]
@@ -227,75 +225,40 @@ def coverage(recorder: Recorder, recording: str, span: Span, as_json: bool) -> N
 @recorder.command()
 @_connection
 @_span
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.mkv), or see --segments.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write (.mkv).")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="File for the report (JSON).")
-@click.option("--segments", is_flag=True, help="Make --out a folder of segments instead of one file.")
-@click.option(
-    "--segment-minutes",
-    default=60.0,
-    show_default=True,
-    help="Length of a segment; a killed export goes on at the last.",
-)
-@click.option("--force", is_flag=True, help="Replace the files if they exist, and begin anew.")
+@click.option("--force", is_flag=True, help="Replace the files if they exist.")
 @_as_json
 def export(
-    recorder: Recorder,
-    recording: str,
-    span: Span,
-    out: Path,
-    report: Path | None,
-    segments: bool,
-    segment_minutes: float,
-    force: bool,
-    as_json: bool,
+    recorder: Recorder, recording: str, span: Span, out: Path, report: Path | None, force: bool, as_json: bool
 ) -> None:
-    """Copy a span of footage, untouched; status 1 when it is not complete.
-
-    A span of more than an hour is retrieved in segments, which lie in OUT.segments/ until they are joined into one
-    file. The same command once more goes on after the last finished segment, whatever ended the one before.
-    """
-    if not segment_minutes > 0:
-        raise click.BadParameter("a segment has a length", param_hint="--segment-minutes")
-    for path in (report,) if segments else (out, report):
+    """Copy a span of footage, untouched; status 1 when it is not complete."""
+    for path in (out, report):
         if path is not None and path.exists() and not force:
             raise click.UsageError(f"{path} exists: choose another name, or --force to replace it.")
-    length = timedelta(minutes=segment_minutes)
-    folder = out if segments else out.with_name(f"{out.name}.segments")
-    if force and (folder / MANIFEST).is_file():
-        shutil.rmtree(folder)
     with _progress() as progress:
-        if segments or is_long(span, length):
-            done = SegmentedAcquisition(recorder, recording, span, folder, length, 1 if segments else 2).acquire(
-                progress
-            )
-            if not segments:
-                done = join(done, folder, out, progress)
-                shutil.rmtree(folder)
-        else:
-            done = recorder.acquire(recording, span, out, progress).to_json()
-    text = json.dumps(done, ensure_ascii=False, indent=2)
+        done = recorder.acquire(recording, span, out, progress)
+    text = json.dumps(done.to_json(), ensure_ascii=False, indent=2)
     if report is not None:
-        with published(report) as draft:
+        with media.published(report) as draft:
             draft.write_text(text + "\n", encoding="utf-8")
     if as_json:
         click.echo(text)
     else:
         _summarise(done)
-    sys.exit(0 if done["complete"] else 1)
+    sys.exit(0 if done.complete else 1)
 
 
-def _summarise(done: dict[str, Any]) -> None:
+def _summarise(done: AcquisitionReport) -> None:
     click.echo(
-        f"{done['file']}: {done['frames']} pictures from {done['first_frame']} to {done['last_frame']}, "
-        f"{done['size'] / 1e6:.1f} MB, {done['sha256']}"
+        f"{done.file}: {done.frames} pictures from {_iso(done.first_frame)} to {_iso(done.last_frame)}, "
+        f"{done.size / 1e6:.1f} MB, {done.sha256}"
     )
-    for segment in done["segments"]:
-        click.echo(f"segment {segment['file']}: {segment['frames']} pictures, {segment['sha256']}")
-    for gap in done["gaps"]:
-        click.echo(f"missing {gap['start']} to {gap['end']}: {gap['cause']}")
-    for warning in done["warnings"]:
+    for gap in done.gaps:
+        click.echo(f"missing {_iso(gap.start)} to {_iso(gap.end)}: {gap.cause}")
+    for warning in done.warnings:
         click.echo(f"note: {warning}", err=True)
-    if not done["complete"]:
+    if not done.complete:
         click.echo("The span is not complete.", err=True)
 
 

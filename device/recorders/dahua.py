@@ -16,12 +16,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from device.recorders.base import (
-    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
     DeviceError,
-    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
@@ -225,7 +223,7 @@ class DahuaRecorder:
         )
 
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None, part: Part = WHOLE
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
     ) -> AcquisitionReport:
         """As `Recorder.acquire`: by RTSP, or as the recorder's own .dav where it refuses to play.
 
@@ -235,25 +233,22 @@ class DahuaRecorder:
         coverage = self.coverage(recording, span)
         if coverage.status == "none":
             raise RecorderRefusedError("The recorder holds no footage of this span.")
-        clock, window = part.clock or self.clock, self._window(recording)
+        drift, window = self.clock.offset, self._window(recording)
         playing = WindowedAcquisition(
             recording,
             span,
-            window(span.start + clock.offset, span.end + clock.offset),
+            window(span.start + drift, span.end + drift),
             self._login,
             self._limits,
             self._tls,
             driver="dahua",
-            offset=clock.offset,
-            clock=clock,
+            offset=drift,
+            clock=self.clock,
             identity=self.probe().identity,
             held=coverage.recorded,
             retries=self._retries,
             patience=self._patience,
             keep_partial=self._keep_partial,
-            seam=part.seam,
-            opening=part.opening,
-            copies=part.copies,
             free=self._free,
             window=window,
         )

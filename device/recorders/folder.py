@@ -17,12 +17,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from device import media
 from device.recorders.base import (
-    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
     DeviceError,
-    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
@@ -147,14 +145,9 @@ class FolderRecorder:
     # --- copying
 
     def acquire(
-        self,
-        recording: str,
-        span: Span,
-        target: Path,
-        progress: ProgressCallback | None = None,
-        part: Part = WHOLE,  # noqa: ARG002 - the files of the folder are the segments
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
     ) -> AcquisitionReport:
-        """As `Recorder.acquire`, but never less than the span; the native files are kept in `<target>.native/`.
+        """As `Recorder.acquire`; the native files are kept in `<target>.native/` and hashed in the report.
 
         Raises:
             RecorderUnreachableError: a file vanished or changed while it was copied.

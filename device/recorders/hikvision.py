@@ -19,11 +19,9 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from device.recorders.base import (
-    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
-    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
@@ -263,7 +261,7 @@ class HikvisionRecorder:
     # --- copying
 
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None, part: Part = WHOLE
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
     ) -> AcquisitionReport:
         """As `Recorder.acquire`: by RTSP, or by ISAPI download where the recorder refuses to play.
 
@@ -273,26 +271,23 @@ class HikvisionRecorder:
         coverage = self.coverage(recording, span)
         if coverage.status == "none":
             raise RecorderRefusedError("The recorder holds no footage of this span.")
-        wall, window, clock = self._settled(recording), self._window(recording), part.clock or self.clock
+        wall, drift, window = self._settled(recording), self.clock.offset, self._window(recording)
         playing = WindowedAcquisition(
             recording,
             span,
-            window(span.start + clock.offset, span.end + clock.offset),
+            window(span.start + drift, span.end + drift),
             self._login,
             self._limits,
             self._tls,
             driver="hikvision",
-            offset=clock.offset,
-            clock=clock,
+            offset=drift,
+            clock=self.clock,
             identity=self.probe().identity,
             held=coverage.recorded,
             warnings=tuple(self.warnings),
             retries=self._retries,
             patience=self._patience,
             keep_partial=self._keep_partial,
-            seam=part.seam,
-            opening=part.opening,
-            copies=part.copies,
             free=self._free,
             window=window,
         )

@@ -18,8 +18,7 @@ from typing import Any
 import ffmpeg
 
 from device import media
-from device.media import Contents, Packet
-from device.publishing import published, sync_folder
+from device.media import Contents, Packet, sync_folder
 from device.recorders.base import (
     AcquisitionReport,
     ClockOffset,
@@ -101,7 +100,7 @@ class Joining:
         parts = self._placed([self._kept(piece, native, number) for number, piece in enumerate(self.pieces, 1)])
         sync_folder(native)
         parts = self._cut(parts)
-        with published(target) as draft:
+        with media.published(target) as draft:
             notes = self._join(parts, native, draft, progress)
             report = self._report(parts, draft, target, notes, started)
         if progress is not None:
@@ -117,7 +116,7 @@ class Joining:
         digest = hashlib.sha256()
         try:
             handle = os.open(piece.path, os.O_RDONLY | os.O_NOFOLLOW)
-            with os.fdopen(handle, "rb") as source, published(copy) as draft, draft.open("wb") as sink:
+            with os.fdopen(handle, "rb") as source, media.published(copy) as draft, draft.open("wb") as sink:
                 while block := source.read(1 << 20):
                     digest.update(block)
                     sink.write(block)
@@ -212,10 +211,18 @@ class Joining:
                 lines.append(f"duration {(following.at - part.true_time(begin)).total_seconds():.6f}")
         listing = native / "order.ffconcat"
         listing.write_text("\n".join(lines) + "\n", encoding="ascii")
+        taken = ffmpeg.input(
+            f"file:{listing.absolute()}",
+            format="concat",
+            safe=1,
+            protocol_whitelist="file,pipe",
+            format_whitelist=f"concat,{media.CONTAINERS}",
+        )
+        graph = ffmpeg.output(
+            taken, f"file:{draft.absolute()}", format="matroska", map=0, c="copy", fflags="+bitexact"
+        ).global_args("-y")
         try:
-            return media.run(
-                concatenated(listing, draft), seconds=self.span.duration.total_seconds(), progress=progress
-            )
+            return media.run(graph, seconds=self.span.duration.total_seconds(), progress=progress)
         finally:
             for scrap in (listing, *native.glob("*.indexed.mkv")):
                 scrap.unlink(missing_ok=True)
@@ -302,19 +309,6 @@ class Joining:
                 f"The footage needs about {needed // 1_000_000} MB, and {max(0, free - RESERVE) // 1_000_000} MB "
                 f"are free in {folder}: make room, then try again."
             )
-
-
-def concatenated(listing: Path, target: Path) -> Any:
-    """Copy the files that a list for ffmpeg's concat demuxer names, beside it, into one Matroska file."""
-    taken = ffmpeg.input(
-        f"file:{listing.absolute()}",
-        format="concat",
-        safe=1,
-        protocol_whitelist="file,pipe",
-        format_whitelist=f"concat,{media.CONTAINERS}",
-    )
-    written = ffmpeg.output(taken, f"file:{target.absolute()}", format="matroska", map=0, c="copy", fflags="+bitexact")
-    return written.global_args("-y")
 
 
 def _indexed(copy: Path) -> Path:

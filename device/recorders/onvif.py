@@ -18,13 +18,11 @@ from urllib.parse import urlsplit, urlunsplit
 from lxml import etree
 
 from device.recorders.base import (
-    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
     DeviceError,
     Gap,
-    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
@@ -348,7 +346,7 @@ class OnvifRecorder:
         asyncio.run(rehearse(self.replay_uri(recording), self._login, self._limits, self._tls, begins))
 
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None, part: Part = WHOLE
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
     ) -> AcquisitionReport:
         """As `Recorder.acquire`. A recorder whose index holds nothing of the span refuses.
 
@@ -367,7 +365,6 @@ class OnvifRecorder:
                 raise RecorderRefusedError("The recorder holds no footage of this span.")
             held = coverage.recorded
         uri = self.replay_uri(recording)
-        clock = part.clock or self.clock
         return Acquisition(
             recording,
             span,
@@ -376,23 +373,15 @@ class OnvifRecorder:
             self._limits,
             self._tls,
             driver="onvif",
-<<<<<<< HEAD
             libraries=("onvif-zeep", "zeep"),
             offset=self.clock.offset,
             clock=self.clock,
-=======
-            offset=clock.offset,
-            clock=clock,
->>>>>>> 625eace (wip)
             identity=identity,
             held=held,
             warnings=warnings,
             retries=self._retries,
             patience=self._patience,
             keep_partial=self._keep_partial,
-            seam=part.seam,
-            opening=part.opening,
-            copies=part.copies,
             free=self._free,
         ).acquire(target, progress)
 

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -116,8 +117,13 @@ def _executable(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def compile_files(texts: Mapping[str, str], process_id: str) -> CompiledDefinition:
-    """Compile a process of these files, past every cache. Raises DefinitionError."""
-    return compile_definition(_executable(texts), process_id)
+    """Compile a process of exactly these texts; once as long as they are the same. Raises DefinitionError."""
+    return _compile(tuple(sorted(_executable(texts).items())), process_id)
+
+
+@lru_cache(maxsize=32)
+def _compile(texts: tuple[tuple[str, str], ...], process_id: str) -> CompiledDefinition:
+    return compile_definition(dict(texts), process_id)
 
 
 def processes(files: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -181,6 +187,12 @@ def text_digest(text: str) -> str:
 
 def digest_of(files: Mapping[str, str], file: str) -> str:
     """The digest of the process in `file`: of all that its execution depends on."""
+    return _digest_of(tuple(sorted(files.items())), file)
+
+
+@lru_cache(maxsize=32)
+def _digest_of(texts: tuple[tuple[str, str], ...], file: str) -> str:
+    files = dict(texts)
     return _digest(files, _needed(files, file))
 
 

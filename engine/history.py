@@ -5,15 +5,18 @@ event before it. The head of the chain stands in the instance's row, so a remove
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, LargeBinary, String, cast, func, insert, select, type_coerce
+from sqlalchemy import ColumnElement, LargeBinary, String, bindparam, cast, func, insert, select, type_coerce, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy.orm.exc import StaleDataError
 
-from engine.errors import N_, NotFoundError
+from engine.errors import N_, ConflictError, NotFoundError
 from engine.models import Base, HistoryEvent, Instance
 
 GENESIS = ""
@@ -25,9 +28,6 @@ DECISIONS = frozenset({"incident", "retry_job", "delegate", "assign", "change_ta
 incident and retry_job are about a job, delegate, assign and change_task about a user task (engine.assignments);
 restarted names the instance that repeats a part of this one (engine.modification).
 """
-
-
-_APPEND = insert(Base.metadata.tables["history"])
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,23 @@ def append(
     payload: str,
     lookups: str = "[]",
     derived: str = "{}",
+    follows: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the next event of `instance`'s history and move its head. The caller holds the lock on the instance's row.
 
+    `follows` is what else changes in that row. Both statements go past the ORM, whose bookkeeping costs more than they
+    do; everything that is pending in the session is written before them.
+
     Raises:
         ValueError: `at` is earlier than the event before it.
+        ConflictError: another process changed the instance meanwhile.
     """
     if instance.seq and at < instance.changed_at:
         raise ValueError("time runs backwards in this history")
     seq = instance.seq + 1
     parts = [part.encode() for part in (stored_instant(at), kind, actor, payload, lookups, derived)]
     digest = chain_digest(instance.id, seq, parts, instance.head)
-    row = {
+    event = {
         "instance_id": instance.id,
         "seq": seq,
         "at": at,
@@ -106,8 +111,24 @@ def append(
         "derived": derived,
         "digest": digest,
     }
-    session.connection().execute(_APPEND, row)
-    instance.seq, instance.head, instance.changed_at = seq, digest, at
+    try:
+        session.flush()
+    except StaleDataError as error:
+        raise ConflictError(_MEANWHILE) from error
+    moved = {"seq": seq, "head": digest, "changed_at": at, "revision": instance.revision + 1, **(follows or {})}
+    connection = session.connection()
+    connection.execute(_APPEND, event)
+    guard = {"instance": instance.id, "known": instance.revision}
+    if not connection.execute(_MOVE, {**guard, **moved}).rowcount:
+        raise ConflictError(_MEANWHILE)
+    for name, value in moved.items():
+        set_committed_value(instance, name, value)
+
+
+_APPEND = insert(Base.metadata.tables["history"])
+_INSTANCES = Base.metadata.tables["instances"]
+_MOVE = update(_INSTANCES).where(_INSTANCES.c.id == bindparam("instance"), _INSTANCES.c.revision == bindparam("known"))
+_MEANWHILE = N_("Somebody else changed this case at the same moment; please try again.")
 
 
 def events(session: Session, instance_id: UUID, *, after: int = 0) -> list[HistoryEvent]:

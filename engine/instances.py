@@ -17,7 +17,6 @@ from uuid import UUID, uuid4
 import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.exc import StaleDataError
 
 from engine import clock, definitions, history, live, operators, outbox, payloads, projections, subscriptions
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
@@ -135,6 +134,12 @@ def step(
     execution = live.take(session, instance)
     consult = _lookup(session, instance, by, at)
     result = execution.apply(Input(execution.seq + 1, at, kind, text), consult)
+    ended = result.state in ENDED
+    follows: dict[str, Any] = {"state": result.state, "data": result.data, "due_at": None if ended else result.due_at}
+    if ended:
+        follows["ended_at"] = at
+    if instance.seq + 1 - instance.snapshot_seq >= SNAPSHOT_EVERY:
+        follows |= {"snapshot": execution.snapshot(), "snapshot_seq": instance.seq + 1}
     history.append(
         session,
         instance,
@@ -144,19 +149,13 @@ def step(
         payload=text,
         lookups=orjson.dumps(result.lookups).decode(),
         derived=live.derived(result),
+        follows=follows,
     )
-    instance.state, instance.data, instance.due_at = result.state, result.data, result.due_at
-    if result.state in ENDED:
-        instance.ended_at = at
-        instance.due_at = None
-    if instance.seq - instance.snapshot_seq >= SNAPSHOT_EVERY:
-        instance.snapshot, instance.snapshot_seq = execution.snapshot(), instance.seq
-    flush(session)
     compiled = definitions.compiled(session, instance.definition_id)
     projections.project(session, instance, compiled, execution, result, by=by, at=at)
     subscriptions.project(session, instance, result, at)
     outbox.put(session, instance, result.thrown, by=by, at=at)
-    if result.state not in ENDED:
+    if not ended:
         live.keep(session, instance, execution)
     return result
 
@@ -199,7 +198,6 @@ def record(session: Session, instance: Instance, kind: str, payload: Mapping[str
     """
     text = payloads.encode(dict(payload))
     history.append(session, instance, at=step_time(instance), kind=kind, actor=by, payload=text)
-    flush(session)
 
 
 def checked_reason(reason: Any) -> str:
@@ -214,14 +212,6 @@ def step_time(instance: Instance, at: datetime | None = None) -> datetime:
     """The time of the next event: now, but never earlier than the event before it, whatever the clock does."""
     at = at or clock.now()
     return max(at, instance.changed_at) if instance.seq else at
-
-
-def flush(session: Session) -> None:
-    """Write the step. Raises ConflictError when another process changed the instance meanwhile."""
-    try:
-        session.flush()
-    except StaleDataError as error:
-        raise ConflictError(N_("Somebody else changed this case at the same moment; please try again.")) from error
 
 
 def _lookup(session: Session, instance: Instance, by: str, at: datetime) -> Any:

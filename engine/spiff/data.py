@@ -15,10 +15,13 @@ MAX_INTEGER = 2**53
 def copy_json(value: Any) -> Any:
     """A deep copy of JSON data, several times faster than copy.deepcopy."""
     if isinstance(value, dict):
-        return {key: copy_json(item) for key, item in value.items()}
+        return {key: copy_json(item) if isinstance(item, _CONTAINERS) else item for key, item in value.items()}
     if isinstance(value, list):
-        return [copy_json(item) for item in value]
+        return [copy_json(item) if isinstance(item, _CONTAINERS) else item for item in value]
     return value
+
+
+_CONTAINERS = (dict, list)
 
 
 def plain(value: Any, where: str, depth: int = 0) -> Any:

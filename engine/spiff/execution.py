@@ -43,6 +43,7 @@ from engine.spiff.starts import begin
 from engine.spiff.step import STEP, Step, inside
 from engine.spiff.telling import derived_events, visible_events
 
+READY = TaskState.READY
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -144,7 +145,7 @@ class Execution:
         workflow, before = self._workflow, len(step.trace)
         inner = sorted(workflow.get_active_subprocesses(), key=lambda flow: flow.depth, reverse=True)
         for flow in (*inner, workflow):
-            while ready := [task for task in flow.tasks.values() if _runs_by_itself(task)]:
+            while ready := [task for task in flow.tasks.values() if task._state == READY and not task.task_spec.manual]:
                 for task in ready:
                     if _runs_by_itself(task) and flow.tasks.get(task.id) is task:
                         task.run()
@@ -388,7 +389,7 @@ class Execution:
 
 
 def _runs_by_itself(task: Task) -> bool:
-    return task._state == TaskState.READY and not task.task_spec.manual
+    return task._state == READY and not task.task_spec.manual
 
 
 def _is_job(task: Task) -> bool:
@@ -396,8 +397,9 @@ def _is_job(task: Task) -> bool:
 
 
 def _is_open(task: Task) -> bool:
-    is_loop = isinstance(task.task_spec, LoopTask)
-    return _is_job(task) or (task.state == TaskState.READY and task.task_spec.manual and not is_loop)
+    if task._state == READY:
+        return bool(task.task_spec.manual) and not isinstance(task.task_spec, LoopTask)
+    return _is_job(task)
 
 
 def _request(task: Task, element: str) -> JobRequest:

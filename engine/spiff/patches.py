@@ -30,6 +30,7 @@ MODELLED = (DiaoquError, SpiffWorkflowException)
 """What a diagram can do wrong; everything else is a fault of the program and voids the step."""
 
 UNFINISHED = TaskState.NOT_FINISHED_MASK
+WAITING = TaskState.WAITING
 
 
 def install() -> None:
@@ -171,14 +172,14 @@ def _without_limit(iterator: TaskIterator, *args: Any, **kwargs: Any) -> None:
 def _update_waiting_tasks(workflow: Workflow) -> None:
     """As in the library, in the same order; it walks the tree after every completed task, although nothing waits."""
     tasks = workflow.tasks
-    if not any(task._state == TaskState.WAITING for task in tasks.values()):
+    if not [task for task in tasks.values() if task._state == WAITING]:
         return
     pending = [workflow.task_tree]
     while pending:
         task = pending.pop()
         if task._state >= TaskState.FUTURE:
             pending.extend([tasks[child] for child in reversed(task._children)])
-        if task._state == TaskState.WAITING:
+        if task._state == WAITING:
             task.task_spec._update(task)
 
 

@@ -10,7 +10,6 @@ The receiver's event names the sender, its event and its element. BPMN 2.0, 8.4.
 """
 
 import logging
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +17,18 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from engine import clock, definitions, identity, instances, notifications, outbox, payloads, starts, subscriptions
+from engine import (
+    clock,
+    definitions,
+    identity,
+    instances,
+    notifications,
+    outbox,
+    payloads,
+    starts,
+    subscriptions,
+    wakeup,
+)
 from engine.db import Database
 from engine.errors import N_, ConflictError, DiaoquError
 from engine.models import Instance, Message, ProcessDefinition, StartEvent
@@ -29,9 +39,6 @@ KEPT = timedelta(hours=24)
 """How long a message waits for its receiver when neither its diagram nor the settings say otherwise."""
 LOOK_AGAIN = timedelta(minutes=1)
 LOT = 500
-
-Permit = Callable[[Instance], None]
-"""Raises a DiaoquError when the sender may not send to that instance."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +53,6 @@ def send(
     *,
     by: str,
     business_key: str = "",
-    permit: Permit | None = None,
 ) -> Message:
     """Send a message that no instance has thrown; it is delivered at once when somebody waits for it.
 
@@ -54,25 +60,26 @@ def send(
         ConflictError: more than one instance waits for it, or the one cannot take it now; nothing is stored.
         InvalidFormError, OversizedError: the payload cannot be stored.
     """
-    payloads.encode(payload)
+    payloads.encode({"name": name, "payload": payload, "business_key": business_key})
     at = clock.now()
     message = Message(
         id=uuid4(), kind="message", name=name, payload=payload, business_key=business_key, sent_by=by, sent_at=at,
         due_at=at, state="waiting",
     )  # fmt: skip
     session.add(message)
-    _attempt(session, message, at, by, permit)
+    _attempt(session, message, at, by)
     return message
 
 
 def broadcast(session: Session, name: str, payload: Any, *, by: str) -> int:
     """Send a signal that no instance has thrown to all that listen now; answers how many. Delivered by the worker."""
-    payloads.encode(payload)
+    payloads.encode({"name": name, "payload": payload})
     at = clock.now()
     rows = list(outbox.signals(session, Thrown("", "signal", name, payload)))
     for place, row in enumerate(rows):
         row.id, row.sent_by, row.sent_at, row.due_at, row.place, row.state = uuid4(), by, at, at, place, "waiting"
     session.add_all(rows)
+    wakeup.announce(session)
     return len(rows)
 
 
@@ -146,24 +153,38 @@ def _postpone(session: Session, message: Message, at: datetime, kept: timedelta,
     )
 
 
-def _attempt(session: Session, message: Message, at: datetime, by: str, permit: Permit | None = None) -> None:
+def _attempt(session: Session, message: Message, at: datetime, by: str) -> None:
     """Give a message to its receiver; it stays `waiting` when there is none. Raises as `instances.advance`."""
     if message.kind == "signal":
-        taken = _receive_signal(session, message, at)
+        taken = _receive_signal(session, message)
         message.state = "missed" if taken is None else "delivered"
     else:
-        taken = _receive_message(session, message, at, by, permit)
+        taken = _receive_message(session, message, at, by)
     if taken is not None:
         message.state, message.received_by, message.payload, message.error = "delivered", taken.id, None, ""
     if message.state != "waiting":
         message.ended_at = at
 
 
-def _receive_message(
-    session: Session, message: Message, at: datetime, by: str, permit: Permit | None
-) -> Instance | None:
+def _receive_message(session: Session, message: Message, at: datetime, by: str) -> Instance | None:
     name, payload, key = message.name, message.payload, message.business_key
-    found = subscriptions.receivers(session, name, payload, at=at, business_key=key)
+    found = receiver(session, name, payload, at=at, business_key=key)
+    if found is not None:
+        instance = instances.lock(session, found)
+        if subscriptions.receivers(session, name, payload, at=at, business_key=key, only=instance.id):
+            instances.step(session, instance, "message", _input(message), by=by)
+            return instance
+    begins = starts.waiting(session, "message", name)
+    return _start(session, message, begins[0], by) if begins else None
+
+
+def receiver(session: Session, name: str, payload: Any, *, at: datetime, business_key: str = "") -> UUID | None:
+    """The instance that waits for this message; None when none does.
+
+    Raises:
+        ConflictError: more than one does.
+    """
+    found = subscriptions.receivers(session, name, payload, at=at, business_key=business_key)
     if len(found) > 1:
         raise ConflictError(
             N_("More than one instance waits for the message %(name)s (%(first)s, %(second)s): nobody got it."),
@@ -171,18 +192,10 @@ def _receive_message(
             first=str(found[0]),
             second=str(found[1]),
         )
-    if found:
-        instance = instances.lock(session, found[0])
-        if subscriptions.receivers(session, name, payload, at=at, business_key=key, only=instance.id):
-            if permit is not None:
-                permit(instance)
-            instances.step(session, instance, "message", _input(message), by=by)
-            return instance
-    begins = starts.waiting(session, "message", name)
-    return _start(session, message, begins[0], by) if begins else None
+    return found[0] if found else None
 
 
-def _receive_signal(session: Session, message: Message, at: datetime) -> Instance | None:  # noqa: ARG001
+def _receive_signal(session: Session, message: Message) -> Instance | None:
     if message.target_id is None:
         start = session.get(StartEvent, (message.target_definition_id, message.target_element))
         return None if start is None else _start(session, message, start, ACTOR)

@@ -10,8 +10,8 @@ from flask import Blueprint, Response, request
 from sqlalchemy import func, select, text
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from engine import clock, definitions, history, instances, replay, seals, tasks
-from engine.errors import N_, DiaoquError, NotAllowedError, NotFoundError, OversizedError
+from engine import clock, definitions, history, instances, messages, payloads, replay, seals, tasks
+from engine.errors import N_, ConflictError, DiaoquError, NotAllowedError, NotFoundError, OversizedError
 from engine.models import Instance, Job, ProcessDefinition, Task
 from web import openapi, sources
 from web.auth import person, public
@@ -22,6 +22,8 @@ from web.visibility import may_see, visible_instance
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 
 MAX_BODY = 8 * 1024 * 1024
+MAX_NAME, MAX_KEY = 200, 100
+"""Characters of a message's name and of a business key: the tables end there."""
 DEPLOYERS = frozenset({"owner", "admin"})
 
 
@@ -267,15 +269,65 @@ def complete_task(id: str) -> Response:
 
 @blueprint.post("/messages")
 def send_message() -> Response:
-    """`{"name", "correlation": {"instance": id}, "data"}`; from whoever started the instance, or an administrator."""
-    posted = body()
-    target = member(posted, "correlation", dict, {}).get("instance")
-    found = visible_instance(reading(), identifier(str(target)), person())
-    if found.started_by != person().username and "admin" not in person().groups:
-        raise NotAllowedError(N_("Only the person who started the case may send it a message."))
+    """`{"name", "correlation", "data"}`; from whoever started the instance, or an administrator (docs/messages.md).
+
+    `correlation` names the receiver by `instance` or by `business_key`; without either, what the data carries is
+    compared as the diagrams say. A message of an administrator that nobody waits for may start a process, or is kept.
+    """
+    posted, user = body(), person()
     name, payload = member(posted, "name", str), member(posted, "data", dict, {})
+    wanted = member(posted, "correlation", dict, {})
+    for unknown in sorted(set(wanted) - {"instance", "business_key"}):
+        raise BadRequestError(N_("%(name)s is not something to correlate a message by."), name=unknown[:60])
+    key = member(wanted, "business_key", str, "")
+    payloads.encode({"name": name, "payload": payload, "business_key": key})
+    if not 0 < len(name) <= MAX_NAME or len(key) > MAX_KEY:
+        raise BadRequestError(N_("%(name)s is missing or of the wrong type."), name="name")
+    if "instance" in wanted:
+        target: UUID | None = identifier(str(wanted["instance"]))
+    else:
+        target = _receiver(name, payload, key)
+    if target is None:
+        return _send_to_nobody(name, payload, key)
+    found = visible_instance(reading(), target, user)
+    if found.started_by != user.username and "admin" not in user.groups:
+        raise NotAllowedError(N_("Only the person who started the case may send it a message."))
     if (found.process_id, name) == (PROCESS, WITHDRAW):
         payload = withdrawal(payload.get("reason"))
     with transaction() as session:
-        instances.send_message(session, found.id, name, payload, by=person().username)
+        instances.send_message(session, found.id, name, payload, by=user.username)
     return json({"delivered": 1}, 202)
+
+
+def _receiver(name: str, payload: dict[str, Any], key: str) -> UUID | None:
+    """Raises ConflictError when more than one waits; only an administrator may send to whoever it is for."""
+    is_admin = "admin" in person().groups
+    try:
+        found = (
+            messages.receiver(reading(), name, payload, at=clock.now(), business_key=key) if key or is_admin else None
+        )
+    except ConflictError:
+        if is_admin:
+            raise
+        found = None  # whose they are is not for everybody
+    if found is None and not is_admin:
+        raise NotFoundError(N_("Nobody waits for the message %(name)s."), name=name)
+    return found
+
+
+def _send_to_nobody(name: str, payload: dict[str, Any], key: str) -> Response:
+    with transaction() as session:
+        sent = messages.send(session, name, payload, by=person().username, business_key=key)
+        answer = {"delivered": int(sent.state == "delivered"), "message": sent.id, "instance": sent.received_by}
+    return json(answer, 202)
+
+
+@blueprint.post("/signals")
+def send_signal() -> Response:
+    """`{"name", "data"}` to everybody who listens now; administrators only."""
+    posted = body()
+    name, payload = member(posted, "name", str), member(posted, "data", dict, {})
+    if "admin" not in person().groups:
+        raise NotAllowedError(N_("Only an administrator sends signals."))
+    with transaction() as session:
+        return json({"listening": messages.broadcast(session, name, payload, by=person().username)}, 202)

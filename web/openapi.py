@@ -125,14 +125,25 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
     (
         "post",
         "/messages",
-        "Send a message to an instance",
+        "Send a message to the instance that waits for it: named, or found by its business key or by the data",
         {
             "application/json": thing(
-                "name correlation", name=STRING, correlation=thing("instance", instance=ID), data=OBJECT
+                "name", name=STRING, correlation=thing(instance=ID, business_key=STRING), data=OBJECT
             )
         },
-        (202, thing(delivered=INTEGER)),
+        (
+            202,
+            thing("delivered", delivered=INTEGER, message=ID, instance={"type": ["string", "null"], "format": "uuid"}),
+        ),
         "400 401 403 404 409 413 422",
+    ),
+    (
+        "post",
+        "/signals",
+        "Send a signal to all instances and start events that listen",
+        {"application/json": thing("name", name=STRING, data=OBJECT)},
+        (202, thing("listening", listening=INTEGER)),
+        "400 401 403 413 422",
     ),
 ]
 

@@ -1,7 +1,9 @@
-"""The operations desk: incidents that a person must resolve, jobs under way, recorders, stores (DESIGN, "Flow")."""
+"""The operations desk: incidents that a person must resolve, messages without receiver, jobs under way, recorders,
+stores (DESIGN, "Flow")."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +15,9 @@ from sqlalchemy.orm import Session
 from device import registers
 from device.models import Case
 from device.storage import StoreError, open_stores
-from engine import jobs
+from engine import jobs, messages
 from engine.errors import N_, FieldError, InvalidFormError, NotAllowedError
-from engine.models import Instance, Job
+from engine.models import Instance, Job, Message
 from web import diagrams, progress
 from web.auth import person, requires
 from web.edge import reading, settings, transaction
@@ -43,6 +45,15 @@ class Work:
         return orjson.dumps(self.job.params, option=orjson.OPT_INDENT_2).decode()
 
 
+@dataclass(frozen=True)
+class Letter:
+    """A message without receiver, the instance that threw it (None: a person or a program), and until when it waits."""
+
+    message: Message
+    sender: Instance | None
+    until: datetime
+
+
 @blueprint.get("/")
 @requires(*OPERATORS, "auditor")
 def index() -> Any:
@@ -53,6 +64,7 @@ def index() -> Any:
         "operations/index.html",
         stopped=_works(session, jobs.incidents(session)),
         busy=_works(session, list(session.scalars(waiting))),
+        letters=_letters(session),
         recorders=registers.all_recorders(session),
         stores=_stores(),
         may_act=bool(person().groups & set(OPERATORS)),
@@ -71,6 +83,19 @@ def _works(session: Session, found: Sequence[Job]) -> list[Work]:
         name = names.get(job.name, job.name)
         works.append(Work(job, name, instance, cases.get(job.instance_id), progress.facts(job, names)))
     return works
+
+
+def _letters(session: Session) -> list[Letter]:
+    """Messages that wait for a receiver or waited in vain."""
+    found = messages.undelivered(session, limit=LISTED)
+    ids = {message.sender_id for message in found}
+    senders = {one.id: one for one in session.scalars(select(Instance).where(Instance.id.in_(ids)))}
+    hours = timedelta(hours=settings().message_hours)
+    return [
+        Letter(message, senders.get(message.sender_id) if message.sender_id else None,
+               message.expires_at or message.sent_at + hours)
+        for message in found
+    ]  # fmt: skip
 
 
 def _stores() -> list[dict[str, Any]]:

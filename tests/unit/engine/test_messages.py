@@ -1,16 +1,22 @@
 """Instances that talk: messages with one receiver, signals with many, each delivered exactly once."""
 
+import signal
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import orjson
 import pytest
 from conversations import TALKING
 from sqlalchemy import event, select
 
-from engine import definitions, history, instances, messages, notifications, replay, subscriptions
+from engine import definitions, history, instances, live, messages, notifications, replay, subscriptions
 from engine.errors import ConflictError
 from engine.models import Instance, Message, Subscription
 from engine.worker import Worker
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -250,7 +256,9 @@ class LostConnectionError(Exception):
     """What a fault in the middle of a commit looks like."""
 
 
-@pytest.mark.parametrize("fault", range(1, 9))
+@pytest.mark.parametrize(
+    "fault", [3, 4, *(pytest.param(number, marks=pytest.mark.long) for number in (1, 2, 5, 6, 7, 8))]
+)
 def test_a_fault_at_any_commit_neither_loses_nor_doubles_a_delivery(talking, deployed, settings, fault):
     waiting = [talking.start("alarmed") for _ in range(2)]
     shop = talking.start("shop", number=1)
@@ -282,4 +290,36 @@ def test_a_fault_at_any_commit_neither_loses_nor_doubles_a_delivery(talking, dep
     assert len(of_process(deployed, "alarmed")) == 3
     assert len(of_process(deployed, "store")) == 1
     assert talking.now(shop).seq == 1
+    assert everything_verifies(deployed)
+
+
+@pytest.mark.parametrize(
+    ("statement", "number", "arrived"),
+    [
+        ("INSERT INTO history", 2, 1),
+        pytest.param("UPDATE instances", 3, 2, marks=pytest.mark.long),
+        pytest.param("UPDATE messages", 3, 2, marks=pytest.mark.long),
+        pytest.param("SELECT messages", 3, 2, marks=pytest.mark.long),
+    ],
+    ids=["in the middle of a step", "at the end of a step", "before the commit", "between two deliveries"],
+)
+def test_a_signal_reaches_each_once_although_the_worker_is_killed(
+    talking, deployed, worker, clock, statement, number, arrived
+):
+    waiting = [talking.start("alarmed") for _ in range(4)]
+    talking.start("alarming")
+    clock.release()
+    command = [sys.executable, str(HERE / "doomed_delivery.py"), deployed.url, statement, str(number)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=HERE.parents[2]
+    ) as doomed:
+        assert doomed.stdout is not None
+        assert doomed.stdout.readline() == "here\n"
+        doomed.send_signal(signal.SIGKILL)
+    live.forget()
+    assert sorted(letter.state for letter in letters(deployed)) == ["delivered"] * arrived + ["waiting"] * (5 - arrived)
+    worker()
+    assert [letter.state for letter in letters(deployed)] == ["delivered"] * 5
+    assert [talking.now(one).seq for one in waiting] == [2] * 4
+    assert len(of_process(deployed, "alarmed")) == 5
     assert everything_verifies(deployed)

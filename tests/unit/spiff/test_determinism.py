@@ -52,7 +52,10 @@ def interleave(path: Path, seed: int, *, operated: bool = False) -> Case:
     chance = random.Random(f"{path.stem}/{seed}")
     files = files_of(path)
     text = files[path.name]
-    case = Case(files, process_id=path.stem, seed=f"{path.stem}/{seed}")
+    triggers = [trigger.element for trigger in compile_definition(files, path.stem).triggers]
+    by_hand = [] if "s" in triggers else [""]  # a diagram of the tests starts at s
+    event = chance.choice(by_hand + triggers) if triggers else ""
+    case = Case(files, process_id=path.stem, seed=f"{path.stem}/{seed}", event=event, payload={"p": [1]})
     for _ in range(40):
         if case.state not in ("running", "suspended"):
             break

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from watching import Watch
 from werkzeug.test import TestResponse
 
-from engine import identity
+from engine import definitions, identity
 from engine.db import Database
 from engine.settings import ROOT
 from web import openapi
@@ -529,6 +529,12 @@ WRONG_MESSAGES: list[tuple[dict[str, Any], int]] = [
     ({"name": 7}, 400),
     ({"correlation": None}, 400),
     ({"correlation": {}}, 404),
+    ({"correlation": {"number": 7}}, 400),
+    ({"correlation": {"business_key": 7}}, 400),
+    ({"correlation": {"business_key": "\u0000"}}, 422),
+    ({"correlation": {"business_key": "no such case"}}, 404),
+    ({"name": ""}, 400),
+    ({"name": "x" * 201}, 400),
     ({"correlation": {"instance": 7}}, 404),
     ({"correlation": {"instance": ["x"]}}, 404),
     ({"data": []}, 400),
@@ -549,6 +555,52 @@ def test_only_who_started_it_sends_a_message(api: Caller, submitted: dict[str, A
     status, detail = api.problem("head", "POST", "/messages", json=withdrawal(submitted["id"]))
     assert (status, detail) == (403, "Only the person who started the case may send it a message.")
     assert api.problem("outsider", "POST", "/messages", json=withdrawal(submitted["id"]))[0] == 404
+
+
+def test_a_case_is_found_by_its_business_key(api: Caller, submitted: dict[str, Any]) -> None:
+    key = submitted["business_key"]
+    assert key
+    body = withdrawal(submitted["id"], correlation={"business_key": key})
+    assert api.problem("outsider", "POST", "/messages", json=body)[0] == 404
+    assert api.problem("applicant", "POST", "/messages", json={**body, "data": {}})[0] == 422
+    answer = api("applicant", "POST", "/messages", json=body)
+    assert (answer.status_code, answer.json) == (202, {"delivered": 1})
+    withdrawn = api("applicant", "GET", f"/instances/{submitted['id']}").json["data"]["withdrawal"]
+    assert withdrawn == {"reason": "found it"}
+
+
+LETTERS = """<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" id="D" targetNamespace="t">
+<message id="m" name="letter"/><signal id="sg" name="alarm"/><process id="letters" isExecutable="true">
+<startEvent id="by_letter"><messageEventDefinition messageRef="m"/></startEvent>
+<startEvent id="by_alarm"><signalEventDefinition signalRef="sg"/></startEvent><endEvent id="e"/>
+<sequenceFlow id="f" sourceRef="by_letter" targetRef="e"/><sequenceFlow id="g" sourceRef="by_alarm" targetRef="e"/>
+</process></definitions>"""
+
+
+def test_an_administrators_message_starts_the_process_that_waits_for_it_or_is_kept(
+    api: Caller, office: Database, people: Any
+) -> None:
+    people.add("admin", "admin")
+    with office.transaction() as session:
+        definitions.deploy(session, {"letters.bpmn": LETTERS}, by="owner")
+    letter = {"name": "letter", "correlation": {"business_key": "L-1"}, "data": {"text": "hello"}}
+    assert api.problem("applicant", "POST", "/messages", json=letter)[0] == 404
+    started = api("admin", "POST", "/messages", json=letter).json
+    assert started["delivered"] == 1
+    instance = api("admin", "GET", f"/instances/{started['instance']}").json
+    assert (instance["process_id"], instance["business_key"], instance["started_by"]) == ("letters", "L-1", "admin")
+    kept = api("admin", "POST", "/messages", json={**letter, "name": "another"}).json
+    assert (kept["delivered"], kept["instance"]) == (0, None)
+
+
+def test_a_signal_goes_to_all_that_listen(api: Caller, office: Database, people: Any) -> None:
+    people.add("admin", "admin")
+    with office.transaction() as session:
+        definitions.deploy(session, {"letters.bpmn": LETTERS}, by="owner")
+    assert api.problem("applicant", "POST", "/signals", json={"name": "alarm"})[0] == 403
+    assert api.problem("admin", "POST", "/signals", json={"name": 7})[0] == 400
+    answers = [api("admin", "POST", "/signals", json={"name": name}) for name in ("alarm", "nobody listens")]
+    assert [answer.json for answer in answers] == [{"listening": 1}, {"listening": 0}]
 
 
 # ---- surprises ------------------------------------------------------------------------------------------------------

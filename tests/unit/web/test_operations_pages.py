@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from procedure import APPROVED, House
 
-from engine import history, jobs
+from engine import history, jobs, messages
 from engine.models import Job
 
 
@@ -125,3 +125,21 @@ def test_an_auditor_looks_on_and_changes_nothing(stopped, arrive) -> None:
     assert auditor.post(f"/operations/jobs/{job.id}/retry").status_code == 403
     for username in ("applicant", "archivist", "owner"):
         assert arrive(house, username).get("/operations/").status_code == 403
+
+
+def test_a_message_that_nobody_takes_is_shown_with_who_sent_it_and_why_it_lies_here(stopped, arrive) -> None:
+    house, instance, _job = stopped
+    with house.database.transaction() as session:
+        sent = messages.send(session, "parcel", {}, by="admin")
+        sent.sender_id, sent.error = instance, "More than one instance waits for it."
+        messages.send(session, "letter", {}, by="admin").state = "expired"
+    page = arrive(house, "operator").get("/operations/").text
+    assert "Messages without a receiver" in page
+    assert "More than one instance waits for it." in page
+    assert page.index("waits for a receiver") > 0
+    assert "nobody took it in time" in page
+    assert "sent by admin" in page
+
+
+def test_without_such_a_message_the_desk_does_not_speak_of_messages(stopped, arrive) -> None:
+    assert "Messages without a receiver" not in arrive(stopped[0], "operator").get("/operations/").text

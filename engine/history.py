@@ -12,7 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, LargeBinary, String, bindparam, cast, func, insert, select, type_coerce, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.event import listens_for
+from sqlalchemy.orm import InstrumentedAttribute, Session, SessionTransaction
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -129,6 +130,13 @@ _APPEND = insert(Base.metadata.tables["history"])
 _INSTANCES = Base.metadata.tables["instances"]
 _MOVE = update(_INSTANCES).where(_INSTANCES.c.id == bindparam("instance"), _INSTANCES.c.revision == bindparam("known"))
 _MEANWHILE = N_("Somebody else changed this case at the same moment; please try again.")
+
+
+@listens_for(Session, "after_soft_rollback")
+def _undone(session: Session, undone: SessionTransaction) -> None:
+    """What went past the ORM is not known to it, so it does not take it back with a savepoint either."""
+    if undone.nested:
+        session.expire_all()
 
 
 def events(session: Session, instance_id: UUID, *, after: int = 0) -> list[HistoryEvent]:

@@ -201,6 +201,20 @@ def test_a_step_inside_a_rolled_back_savepoint_is_forgotten_too(office, deployed
     assert verification(deployed, instance).ok
 
 
+def test_what_the_caller_holds_is_as_it_was_after_a_rolled_back_savepoint(office, deployed):
+    instance = office.start("counting")
+    task = office.task(instance, "again")
+    with deployed.transaction() as session:
+        person = office.person(session, "reviewer")
+        held, shown = instances.lock(session, instance.id), tasks.get(session, task.id)
+        before = (held.seq, held.head, held.revision, held.data, shown.state)
+        savepoint = session.begin_nested()
+        assert tasks.complete(session, task.id, {"decision": "approve"}, by=person).state == "completed"
+        assert (held.seq, held.state, shown.state) == (2, "completed", "completed")
+        savepoint.rollback()
+        assert (held.seq, held.head, held.revision, held.data, shown.state) == before
+
+
 def test_two_steps_in_one_transaction_use_the_same_execution(office, deployed):
     instance = office.start("counting")
     with deployed.transaction() as session:

@@ -21,6 +21,7 @@ from device import media
 from device.recorders import DRIVERS, open_recorder
 from device.recorders.base import AcquisitionReport, DeviceError, ProgressCallback, Recorder, Span
 from device.recorders.replay import RtspRecorder
+from device.recorders.trust import trusting
 from device.simulator.command import simulate_recorder
 
 __all__ = ["recorder", "simulate_recorder"]
@@ -78,6 +79,12 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
         help="File whose first line is the password.",
     )
     @click.option("--rtsp", help="Replay address instead of the one the recorder names (or its host and port only).")
+    @click.option(
+        "--ca-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="The recorder's certificate, or that of its authority (PEM): nothing else is trusted then.",
+    )
+    @click.option("--allow-basic", is_flag=True, help="Send the password in clear if the recorder wants that (RTSP).")
     @click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait for each answer.")
     @wraps(command)
     def wrapped(
@@ -87,6 +94,8 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
         user: str,
         password_file: Path | None,
         rtsp: str | None,
+        ca_file: Path | None,
+        allow_basic: bool,
         timeout: float,
         **kw: Any,
     ) -> Any:
@@ -96,7 +105,9 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
         if not url and not rtsp:
             raise click.UsageError("Name the recorder with --url, or a replay address with --rtsp.")
         try:
-            options: dict[str, Any] = {"timeout": timeout, "stall": timeout}
+            options: dict[str, Any] = {"timeout": timeout, "stall": timeout, "allow_basic": allow_basic}
+            if ca_file is not None:
+                options["tls"] = trusting(ca_file.read_text(encoding="utf-8", errors="replace"))
             if url is None or driver == "rtsp":
                 driver, url = "rtsp", rtsp or url
             elif rtsp and driver == "folder":

@@ -21,6 +21,8 @@ class Recorder(Base):
     url: Mapped[str] = mapped_column(String(500))
     username: Mapped[str] = mapped_column(String(100), default="")
     secret: Mapped[str] = mapped_column(Text, default="")
+    certificate: Mapped[str] = mapped_column(Text, default="")
+    allow_basic: Mapped[bool] = mapped_column(default=False)
     site: Mapped[str] = mapped_column(String(64), default="main")
     sessions: Mapped[int] = mapped_column(default=1)
     retention_days: Mapped[int] = mapped_column(default=30)

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from device import recorders
 from device.models import Camera, Recorder
 from device.recorders import base
+from device.recorders.trust import trusting
 from engine.errors import N_, ConflictError, EngineError, NotFoundError
 from engine.settings import Settings
 
@@ -51,10 +52,20 @@ class RegisteredCamera:
     site: str
     sessions: int
     retention_days: int
+    certificate: str = ""
+    allow_basic: bool = False
 
     def connect(self, **options: Any) -> base.Recorder:
         """The recorder's driver, with the driver's own `options`. Raises as `device.recorders.open_recorder`."""
+        options |= connection_options(self)
         return recorders.open_recorder(self.driver, self.url, self.username, self.password, **options)
+
+
+def connection_options(recorder: RegisteredCamera | Recorder) -> dict[str, Any]:
+    """What the register says of how to connect. Raises RecorderRefusedError: the certificate is none."""
+    if recorder.driver == "folder":
+        return {}
+    return {"tls": trusting(recorder.certificate), "allow_basic": recorder.allow_basic}
 
 
 def add_recorder(
@@ -70,6 +81,8 @@ def add_recorder(
     site: str = "main",
     sessions: int = 1,
     retention_days: int = 30,
+    certificate: str = "",
+    allow_basic: bool = False,
 ) -> Recorder:
     """Register a recorder.
 
@@ -82,6 +95,7 @@ def add_recorder(
         raise ConflictError(N_("There is already a recorder %(key)s."), key=key)
     recorder = Recorder(key=key, driver=driver)
     _describe(recorder, name, url, username, site, sessions, retention_days)
+    _trust(recorder, certificate, allow_basic)
     recorder.secret = encrypt(settings, password)
     session.add(recorder)
     session.flush()
@@ -100,9 +114,12 @@ def change_recorder(
     site: str = "main",
     sessions: int = 1,
     retention_days: int = 30,
+    certificate: str = "",
+    allow_basic: bool = False,
 ) -> None:
     """Change an entry; `password=None` keeps the stored one. Raises RegisterError."""
     _describe(recorder, name, url, username, site, sessions, retention_days)
+    _trust(recorder, certificate, allow_basic)
     if password is not None:
         recorder.secret = encrypt(settings, password)
     session.flush()
@@ -126,6 +143,16 @@ def _describe(
         raise RegisterError(N_("Playback sessions and days of retention are at least 1."))
     recorder.name, recorder.url, recorder.username, recorder.site = name, url, username, site
     recorder.sessions, recorder.retention_days = sessions, retention_days
+
+
+def _trust(recorder: Recorder, certificate: str, allow_basic: bool) -> None:
+    try:
+        trusting(certificate)
+    except base.RecorderRefusedError as error:
+        raise RegisterError(
+            N_("This is no certificate: give it as PEM, from -----BEGIN CERTIFICATE----- on.")
+        ) from error
+    recorder.certificate, recorder.allow_basic = certificate.strip(), allow_basic
 
 
 def add_camera(
@@ -209,6 +236,8 @@ def registered(session: Session, settings: Settings, camera_key: str) -> Registe
         site=recorder.site,
         sessions=recorder.sessions,
         retention_days=recorder.retention_days,
+        certificate=recorder.certificate,
+        allow_basic=recorder.allow_basic,
     )
 
 

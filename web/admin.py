@@ -224,6 +224,8 @@ def add_recorder() -> Any:
             password=request.form.get("password", ""),
             sessions=number("sessions"),
             retention_days=number("retention_days"),
+            certificate=request.form.get("certificate", ""),
+            allow_basic="allow_basic" in request.form,
         )
     return done(_("The recorder was registered."), "recorders")
 
@@ -237,7 +239,8 @@ def probe(key: str) -> Any:
     error = ""
     try:
         password = registers.decrypt(settings(), found.secret)
-        driver = recorders.open_recorder(found.driver, found.url, found.username, password)
+        options = registers.connection_options(found)
+        driver = recorders.open_recorder(found.driver, found.url, found.username, password, **options)
         answer = {"probe": driver.probe(), "recordings": driver.recordings()}
     except DeviceError as refused:
         error = message_of(refused)

@@ -86,6 +86,7 @@ class FolderRecorder:
         keep_partial: bool = True,  # noqa: ARG002 - files are there or not
         timeout: float = 60.0,
         stall: float = 0.0,  # noqa: ARG002 - nothing stalls here
+        allow_basic: bool = False,  # noqa: ARG002 - nobody asks for a password here
         free: Callable[[Path], int] = free_space,
         now: Callable[[], datetime] = true_time,
     ) -> None:

@@ -85,7 +85,7 @@ class HikvisionRecorder:
         free: Callable[[Path], int] = free_space,
         now: Callable[[], datetime] = true_time,
     ) -> None:
-        self._web = Web(url, username or "", password or "", timeout)
+        self._web = Web(url, username or "", password or "", timeout, tls)
         self._login = Login(username or "", password or "", allow_basic)
         self._limits = Limits(connect=timeout, response=timeout, stall=stall)
         self._rtsp = rtsp_override or f"rtsp://{self._web.host}"

@@ -84,7 +84,7 @@ class OnvifRecorder:
         now: Callable[[], datetime] = true_time,
     ) -> None:
         self.url = url
-        self._wire = Wire(url, username or "", password or "", timeout, now)
+        self._wire = Wire(url, username or "", password or "", timeout, now, tls)
         self._login = Login(username or "", password or "", allow_basic)
         self._limits = Limits(connect=timeout, response=timeout, stall=stall)
         self._override = rtsp_override

@@ -8,6 +8,7 @@ A recorder is only ever contacted at the host that the administrator gave.
 
 import importlib
 import logging
+import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,12 +20,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from lxml import etree
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from device.digest import Challenge, DigestLogin
 from device.recorders.base import RecorderRefusedError, RecorderUnreachableError
+from device.recorders.trust import TrustingAdapter
 
+UNTRUSTED = "The recorder's certificate is not trusted: give its own certificate, or that of its authority."
 MAX_ANSWER = 16 * 1024 * 1024
 _NOT_ALLOWED = ("notauthorized", "not authorized", "unauthorized", "failedauthentication", "authority failure")
 
@@ -87,7 +89,15 @@ class Wire:
         RecorderRefusedError: wrong user or password, a service that is missing, or a fault.
     """
 
-    def __init__(self, url: str, username: str, password: str, timeout: float, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        url: str,
+        username: str,
+        password: str,
+        timeout: float,
+        now: Callable[[], datetime],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(url)
         try:
             host, self.port = parts.hostname or "", parts.port
@@ -103,7 +113,7 @@ class Wire:
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.max_redirects = 0
-        adapter = BoundedAdapter(timeout)
+        adapter = BoundedAdapter(timeout, tls)
         self.session.mount("http://", adapter)
         self.session.mount("https://", adapter)
         if username:
@@ -205,11 +215,11 @@ class HttpDigest(AuthBase):
         return response.connection.send(again, **options)
 
 
-class BoundedAdapter(HTTPAdapter):
+class BoundedAdapter(TrustingAdapter):
     """Reads answers only up to a size and for a time: a hostile recorder may send for ever."""
 
-    def __init__(self, timeout: float) -> None:
-        super().__init__()
+    def __init__(self, timeout: float, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls)
         self._limit = timeout
 
     def send(self, request: Any, stream: bool = False, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ARG002 - as in requests
@@ -242,7 +252,7 @@ def _translated(error: Exception, operation: str) -> RecorderUnreachableError | 
     if isinstance(cause, requests.Timeout):
         return RecorderUnreachableError(f"The recorder did not answer {operation} in time.")
     if isinstance(cause, requests.exceptions.SSLError):
-        return RecorderUnreachableError("The recorder's certificate is not trusted.")
+        return RecorderRefusedError(UNTRUSTED)
     if isinstance(cause, requests.RequestException | OSError):
         return RecorderUnreachableError(f"No connection to the recorder ({operation}): {_brief(cause)}.")
     return RecorderRefusedError(f"The recorder and we do not understand each other ({operation}): {_brief(cause)}.")

@@ -4,6 +4,7 @@ Only the registered host is ever contacted.
 """
 
 import re
+import ssl
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -22,7 +23,8 @@ from device.recorders.base import (
     RecorderRefusedError,
     RecorderUnreachableError,
 )
-from device.recorders.soap import BoundedAdapter, HttpDigest
+from device.recorders.soap import UNTRUSTED, BoundedAdapter, HttpDigest
+from device.recorders.trust import TrustingAdapter
 
 SECOND = timedelta(seconds=1)
 FINE_ENOUGH = timedelta(milliseconds=80)
@@ -43,7 +45,9 @@ class Web:
         RecorderBusyError: 503.
     """
 
-    def __init__(self, url: str, username: str, password: str, timeout: float) -> None:
+    def __init__(
+        self, url: str, username: str, password: str, timeout: float, tls: ssl.SSLContext | None = None
+    ) -> None:
         parts = urlsplit(url)
         try:
             host, port = parts.hostname or "", parts.port
@@ -54,8 +58,8 @@ class Web:
         self.host = f"[{host}]" if ":" in host else host
         self.base = urlunsplit((parts.scheme, f"{self.host}:{port}" if port else self.host, "", "", ""))
         self._timeout = timeout
-        self._session = self._open(username, password, BoundedAdapter(timeout))
-        self._streaming = self._open(username, password, HTTPAdapter())
+        self._session = self._open(username, password, BoundedAdapter(timeout, tls))
+        self._streaming = self._open(username, password, TrustingAdapter(tls))
 
     def _open(self, username: str, password: str, adapter: HTTPAdapter) -> requests.Session:
         session = requests.Session()
@@ -123,7 +127,7 @@ class Web:
         except requests.Timeout as error:
             raise RecorderUnreachableError(f"The recorder did not answer {what} in time.") from error
         except requests.exceptions.SSLError as error:
-            raise RecorderUnreachableError("The recorder's certificate is not trusted.") from error
+            raise RecorderRefusedError(UNTRUSTED) from error
         except (requests.RequestException, OSError) as error:
             raise RecorderUnreachableError(f"No connection to the recorder ({what}).") from error
         status = response.status_code

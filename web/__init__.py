@@ -14,6 +14,7 @@ from web import (
     actors,
     admin,
     api,
+    api_operations,
     archive,
     audit,
     auth,
@@ -40,6 +41,7 @@ from web import (
 
 BLUEPRINTS: Sequence[Blueprint] = (
     api.blueprint,
+    api_operations.blueprint,
     auth.blueprint,
     tasks.blueprint,
     requests.blueprint,

@@ -70,7 +70,7 @@ def body() -> dict[str, Any]:
     return found
 
 
-def member(found: dict[str, Any], name: str, kind: type, default: Any = None) -> Any:
+def member(found: dict[str, Any], name: str, kind: Any, default: Any = None) -> Any:
     value = found.get(name, default)
     if not isinstance(value, kind):
         raise BadRequestError(N_("%(name)s is missing or of the wrong type."), name=name)
@@ -103,8 +103,8 @@ def instance_json(found: Instance) -> dict[str, Any]:
 
 def task_json(found: Task) -> dict[str, Any]:
     names = (
-        "id instance_id element name lane form state assignee claimed_by candidate_group candidate_users excluded "
-        "signature qualification priority due_at created_at completed_by completed_at"
+        "id instance_id element name lane form state assignee owner claimed_by candidate_group candidate_users "
+        "excluded signature qualification priority due_at remind_at created_at completed_by completed_at"
     )
     return {name: getattr(found, name) for name in names.split()}
 

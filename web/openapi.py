@@ -52,10 +52,61 @@ SCHEMAS: dict[str, Any] = {
         form=STRING,
         state={"type": "string", "enum": ["open", "claimed", "completed", "cancelled"]},
         assignee={"type": ["string", "null"]},
+        owner={"type": ["string", "null"]},
         claimed_by={"type": ["string", "null"]},
         candidate_group=STRING,
         signature={"type": "boolean"},
+        priority=INTEGER,
         due_at={"type": ["string", "null"], "format": "date-time"},
+        remind_at={"type": ["string", "null"], "format": "date-time"},
+    ),
+    "State": thing(
+        "id process_id version state started_at seq",
+        id=ID,
+        process_id=STRING,
+        version=INTEGER,
+        business_key=STRING,
+        state={"type": "string", "enum": ["running", "suspended", "completed", "cancelled"]},
+        started_by=STRING,
+        started_at=TIME,
+        ended_at={"type": ["string", "null"], "format": "date-time"},
+        seq=INTEGER,
+        head=STRING,
+        restarted_from={"type": ["string", "null"], "format": "uuid"},
+        elements=many(STRING),
+        incidents=INTEGER,
+    )
+    | {"description": "An instance without its data; lists add `elements` where it stands and its `incidents`."},
+    "Preview": thing(
+        "state active opens runs fails data",
+        state=STRING,
+        active=OBJECT,
+        opens=many(STRING),
+        runs=many(STRING),
+        fails=OBJECT,
+        data=OBJECT,
+    )
+    | {"description": "`active`: how many tokens would stand at each element; `fails`: what would be an incident."},
+    "Job": thing(
+        "id instance_id element state attempts",
+        id=ID,
+        instance_id=ID,
+        task_id=ID,
+        element=STRING,
+        name=STRING,
+        operator=STRING,
+        site=STRING,
+        state={
+            "type": "string",
+            "enum": ["ready", "running", "done", "failed", "held", "incident", "cancelled"],
+        },
+        due_at=TIME,
+        attempts=INTEGER,
+        error=STRING,
+        progress=OBJECT,
+        created_at=TIME,
+        started_at={"type": ["string", "null"], "format": "date-time"},
+        ended_at={"type": ["string", "null"], "format": "date-time"},
     ),
     "Event": thing(
         "seq at kind actor payload digest",
@@ -72,6 +123,14 @@ SCHEMAS: dict[str, Any] = {
         "ok events sealed findings", ok={"type": "boolean"}, events=INTEGER, sealed=INTEGER, findings=many(STRING)
     ),
 }
+
+REASON = {"application/json": thing("reason", reason=STRING)}
+CHANGE = {
+    "application/json": thing(
+        "reason", cancel=many(STRING), start=many(STRING), set=OBJECT, unset=many(STRING), reason=STRING
+    )
+}
+GIVEN = {"application/json": thing("to reason", to=STRING, reason=STRING)}
 
 # method, path, summary, request body, (status, schema), refusals
 OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], str]] = [
@@ -94,6 +153,14 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         (201, ref("Instance")),
         "400 401 403 404 413 422",
     ),
+    (
+        "get",
+        "/instances",
+        "Find instances, for operators: newest first, a hundred a page",
+        None,
+        (200, many(ref("State"))),
+        "401 403",
+    ),
     ("get", "/instances/{id}", "One process instance", None, (200, ref("Instance")), "401 404"),
     ("get", "/instances/{id}/history", "Its hash-chained history", None, (200, many(ref("Event"))), "401 404"),
     (
@@ -103,6 +170,46 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         None,
         (200, ref("Verification")),
         "401 404",
+    ),
+    *(
+        ("post", f"/instances/{{id}}/{verb}", summary, REASON, (200, ref("State")), "400 401 403 404 409 413 422")
+        for verb, summary in (
+            ("suspend", "Stop an instance where it stands"),
+            ("resume", "Let a suspended instance go on"),
+            ("cancel", "End an instance where it stands"),
+        )
+    ),
+    (
+        "post",
+        "/instances/{id}/modify",
+        "Move tokens and correct data, in one step",
+        CHANGE,
+        (200, ref("State")),
+        "400 401 403 404 409 413 422",
+    ),
+    (
+        "post",
+        "/instances/{id}/preview",
+        "What modify with the same body would lead to; nothing is changed",
+        CHANGE,
+        (200, ref("Preview")),
+        "400 401 403 404 409 413 422",
+    ),
+    (
+        "post",
+        "/instances/{id}/restart",
+        "Start a new instance at a step of this one; `until` is the event that ended the stay at it",
+        {
+            "application/json": thing(
+                "element reason",
+                element=STRING,
+                until=INTEGER,
+                version={"type": ["integer", "string"], "description": "By default the same; or `newest`."},
+                reason=STRING,
+            )
+        },
+        (201, ref("State")),
+        "400 401 403 404 409 413 422",
     ),
     (
         "get",
@@ -114,6 +221,63 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
     ),
     ("get", "/tasks/{id}", "One task", None, (200, ref("Task")), "401 404"),
     ("post", "/tasks/{id}/claim", "Take a task", None, (200, ref("Task")), "401 403 404 409"),
+    ("post", "/tasks/{id}/unclaim", "Give a task back", None, (200, ref("Task")), "401 403 404 409"),
+    (
+        "post",
+        "/tasks/{id}/delegate",
+        "Pass a task on to somebody",
+        GIVEN,
+        (200, ref("Task")),
+        "400 401 403 404 409 413 422",
+    ),
+    (
+        "post",
+        "/tasks/{id}/assign",
+        "Give a task to somebody, or with an empty name back to its group",
+        GIVEN,
+        (200, ref("Task")),
+        "400 401 403 404 409 413 422",
+    ),
+    (
+        "post",
+        "/tasks/{id}/change",
+        "Change a task's priority, due date or reminder",
+        {
+            "application/json": thing(
+                "reason",
+                priority=INTEGER,
+                due_at={"type": ["string", "null"], "format": "date-time"},
+                remind_at={"type": ["string", "null"], "format": "date-time"},
+                reason=STRING,
+            )
+        },
+        (200, ref("Task")),
+        "400 401 403 404 409 413 422",
+    ),
+    (
+        "get",
+        "/jobs",
+        "Jobs: ?instance= of one instance, else everything that has stopped",
+        None,
+        (200, many(ref("Job"))),
+        "401 403 404",
+    ),
+    (
+        "post",
+        "/jobs/{id}/retry",
+        "Try a stopped job again, with other parameters if need be",
+        {"application/json": thing("", params=OBJECT)},
+        (200, ref("Job")),
+        "400 401 403 404 409 413 422",
+    ),
+    (
+        "post",
+        "/jobs/{id}/cancel",
+        "Give a stopped job up: the diagram goes on by its error path",
+        REASON,
+        (200, ref("Job")),
+        "400 401 403 404 409 413 422",
+    ),
     (
         "post",
         "/tasks/{id}/complete",
@@ -146,6 +310,12 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         "400 401 403 413 422",
     ),
 ]
+
+QUERIES = {
+    ("get", "/tasks"): ("instance", "assignee"),
+    ("get", "/jobs"): ("instance",),
+    ("get", "/instances"): ("state", "process", "version", "key", "element", "incident", "page"),
+}
 
 REASONS = {
     "400": "Not understood",
@@ -188,8 +358,8 @@ def document() -> dict[str, Any]:
         parameters = []
         if "{id}" in path:
             parameters.append({"name": "id", "in": "path", "required": True, "schema": ID})
-        if path == "/tasks":
-            parameters += [{"name": name, "in": "query", "schema": STRING} for name in ("instance", "assignee")]
+        for name in QUERIES.get((method, path), ()):
+            parameters.append({"name": name, "in": "query", "schema": STRING})
         if parameters:
             operation["parameters"] = parameters
         if path == "/health":

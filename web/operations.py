@@ -16,17 +16,17 @@ from device import registers
 from device.models import Case
 from device.storage import StoreError, open_stores
 from engine import jobs, messages
-from engine.errors import N_, FieldError, InvalidFormError, NotAllowedError
+from engine.errors import N_, FieldError, InvalidFormError
 from engine.models import Instance, Job, Message
 from web import diagrams, progress
 from web.auth import person, requires
 from web.edge import reading, settings, transaction
 from web.errors import message_of
 from web.i18n import _
+from web.visibility import OPERATORS, check_not_own
 
 blueprint = Blueprint("operations", __name__, url_prefix="/operations")
 
-OPERATORS = ("operator", "admin")
 LISTED = 200
 
 
@@ -67,7 +67,7 @@ def index() -> Any:
         letters=_letters(session),
         recorders=registers.all_recorders(session),
         stores=_stores(),
-        may_act=bool(person().groups & set(OPERATORS)),
+        may_act=bool(person().groups & OPERATORS),
     )
 
 
@@ -141,7 +141,6 @@ def cancel(job_id: UUID) -> Any:
 
 
 def _refuse_own(job_id: UUID) -> None:
-    """Nobody acts on their own request (rules of conduct). Raises NotAllowedError, NotFoundError."""
+    """Raises NotAllowedError, NotFoundError."""
     job = jobs.get(reading(), job_id)
-    if reading().get_one(Instance, job.instance_id).started_by == person().username:
-        raise NotAllowedError(N_("This is your own request: another operator must resolve it."))
+    check_not_own(reading().get_one(Instance, job.instance_id), person())

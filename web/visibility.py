@@ -6,7 +6,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from engine import clock, identity, tasks
-from engine.errors import N_, NotFoundError
+from engine.errors import N_, NotAllowedError, NotFoundError
 from engine.models import Instance, Task, User
 
 OFFICES = frozenset({"auditor", "admin"})
@@ -52,3 +52,34 @@ def visible_instance(session: Session, instance_id: UUID, user: User) -> Instanc
     if instance is None or not may_see(session, instance, user):
         raise NotFoundError(N_("There is no case %(id)s, or you have no part in it."), id=instance_id)
     return instance
+
+
+# ---- operating ------------------------------------------------------------------------------------------------------
+
+OPERATORS = frozenset({"operator", "admin"})
+"""Who resolves incidents, suspends and resumes; they see where a case stands, its data only as `may_see` allows."""
+
+ADMINISTRATORS = frozenset({"admin"})
+"""Who changes the course of a case: an operator has a part of their own in the procedure."""
+
+
+def operable_instance(session: Session, instance_id: UUID, user: User, groups: frozenset[str]) -> Instance:
+    """The instance on which `user` is about to act as a member of `groups`.
+
+    Raises:
+        NotFoundError: there is none, or `user` may not know that there is. NotAllowedError: the role is missing, or it
+            is the user's own request (rules of conduct).
+    """
+    instance = session.get(Instance, instance_id)
+    if instance is None or not (user.groups & OPERATORS or may_see(session, instance, user)):
+        raise NotFoundError(N_("There is no case %(id)s, or you have no part in it."), id=instance_id)
+    if not user.groups & groups:
+        raise NotAllowedError(N_("This is for administrators and, in part, for operators."))
+    check_not_own(instance, user)
+    return instance
+
+
+def check_not_own(instance: Instance, user: User) -> None:
+    """Raises NotAllowedError: nobody acts on their own request (rules of conduct)."""
+    if instance.started_by == user.username:
+        raise NotAllowedError(N_("This is your own request: another operator must resolve it."))

@@ -1,0 +1,246 @@
+"""REST for those who operate the service: instances suspended, moved and restarted, tasks passed on, jobs resolved.
+
+What an operator may do without a part in the case is answered without the data of the case (web/visibility.py).
+"""
+
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from engine import assignments, instances, jobs, listing, modification, suspension, tasks
+from engine.errors import N_, NotAllowedError
+from engine.listing import Wanted
+from engine.models import Instance, Job
+from engine.modification import Change
+from web.api import BadRequestError, body, identifier, json, member, task_json, visible_task
+from web.auth import person
+from web.edge import reading, transaction
+from web.visibility import ADMINISTRATORS, OPERATORS, check_not_own, operable_instance, visible_instance
+
+blueprint = Blueprint("api_operations", __name__, url_prefix="/api/v1")
+
+LISTED = 100
+
+
+def state_json(found: Instance) -> dict[str, Any]:
+    """An instance without its data."""
+    names = "id process_id version business_key state started_by started_at ended_at seq head restarted_from"
+    return {name: getattr(found, name) for name in names.split()}
+
+
+# ---- instances ------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/instances")
+def list_instances() -> Response:
+    """For operators and auditors: `?state=&process=&version=&key=&element=&incident=1&page=`, newest first."""
+    if not person().groups & (OPERATORS | {"auditor"}):
+        raise NotAllowedError(N_("This is for administrators and, in part, for operators."))
+    asked = request.args
+    wanted = Wanted(
+        state=asked.get("state", ""),
+        process_id=asked.get("process", ""),
+        version=asked.get("version", type=int),
+        key=asked.get("key", ""),
+        element=asked.get("element", ""),
+        incident=asked.get("incident") == "1",
+    )
+    page = max(1, asked.get("page", 1, type=int))
+    found, _total = listing.find(reading(), wanted, limit=LISTED, offset=(page - 1) * LISTED)
+    standing = listing.standing(reading(), [one.id for one in found])
+    return json(
+        [
+            {**state_json(one), "elements": standing[one.id].elements, "incidents": standing[one.id].incidents}
+            for one in found
+        ]
+    )
+
+
+@blueprint.post("/instances/<id>/suspend")
+def suspend_instance(id: str) -> Response:
+    found = operable_instance(reading(), identifier(id), person(), OPERATORS)
+    reason = member(body(), "reason", str)
+    with transaction() as session:
+        suspension.suspend(session, found.id, reason, by=person().username)
+        answer = state_json(instances.get(session, found.id))
+    return json(answer)
+
+
+@blueprint.post("/instances/<id>/resume")
+def resume_instance(id: str) -> Response:
+    found = operable_instance(reading(), identifier(id), person(), OPERATORS)
+    reason = member(body(), "reason", str)
+    with transaction() as session:
+        suspension.resume(session, found.id, reason, by=person().username)
+        answer = state_json(instances.get(session, found.id))
+    return json(answer)
+
+
+@blueprint.post("/instances/<id>/cancel")
+def cancel_instance(id: str) -> Response:
+    found = operable_instance(reading(), identifier(id), person(), ADMINISTRATORS)
+    reason = member(body(), "reason", str)
+    with transaction() as session:
+        instances.cancel(session, found.id, reason, by=person().username)
+        answer = state_json(instances.get(session, found.id))
+    return json(answer)
+
+
+def _change(posted: dict[str, Any]) -> Change:
+    lists = {name: member(posted, name, list, []) for name in ("cancel", "start", "unset")}
+    return Change(**lists, set=member(posted, "set", dict, {}))
+
+
+@blueprint.post("/instances/<id>/modify")
+def modify_instance(id: str) -> Response:
+    """`{"cancel": [element], "start": [element], "set": {name: value}, "unset": [name], "reason"}`."""
+    found = operable_instance(reading(), identifier(id), person(), ADMINISTRATORS)
+    posted = body()
+    change, reason = _change(posted), member(posted, "reason", str)
+    with transaction() as session:
+        modification.modify(session, found.id, change, reason, by=person().username)
+        answer = state_json(instances.get(session, found.id))
+    return json(answer)
+
+
+@blueprint.post("/instances/<id>/preview")
+def preview_modification(id: str) -> Response:
+    """What `modify` with the same body would lead to; nothing is changed."""
+    found = operable_instance(reading(), identifier(id), person(), ADMINISTRATORS)
+    posted = body()
+    change, reason = _change(posted), member(posted, "reason", str)
+    with transaction() as session:
+        seen = modification.preview(session, found.id, change, reason, by=person().username)
+    return json({name: getattr(seen, name) for name in ("state", "active", "opens", "runs", "fails", "data")})
+
+
+@blueprint.post("/instances/<id>/restart")
+def restart_instance(id: str) -> Response:
+    """`{"element", "until", "version": number or "newest", "reason"}`; `until` is the event that ended the stay."""
+    found = operable_instance(reading(), identifier(id), person(), ADMINISTRATORS)
+    posted = body()
+    version = member(posted, "version", int | str | None)
+    if isinstance(version, str) and version != "newest":
+        raise BadRequestError(N_("%(name)s is missing or of the wrong type."), name="version")
+    element, reason = member(posted, "element", str), member(posted, "reason", str)
+    until = member(posted, "until", int | None)
+    with transaction() as session:
+        copy = modification.restart(
+            session,
+            found.id,
+            element,
+            reason,
+            by=person().username,
+            until=until,
+            version=version if isinstance(version, int) else None,
+            newest=version == "newest",
+        )
+        answer = state_json(copy)
+    return json(answer, 201)
+
+
+# ---- user tasks -----------------------------------------------------------------------------------------------------
+
+
+@blueprint.post("/tasks/<id>/unclaim")
+def unclaim_task(id: str) -> Response:
+    found = visible_task(id)
+    with transaction() as session:
+        answer = task_json(tasks.unclaim(session, found.id, by=person()))
+    return json(answer)
+
+
+@blueprint.post("/tasks/<id>/delegate")
+def delegate_task(id: str) -> Response:
+    """`{"to": username, "reason"}`, by whoever holds the task or may take it."""
+    found, posted = visible_task(id), body()
+    to, reason = member(posted, "to", str), member(posted, "reason", str)
+    with transaction() as session:
+        answer = task_json(assignments.delegate(session, found.id, to, reason, by=person()))
+    return json(answer)
+
+
+@blueprint.post("/tasks/<id>/assign")
+def assign_task(id: str) -> Response:
+    """`{"to": username or "", "reason"}`, by an administrator; "" gives the task back to its group."""
+    found, posted = visible_task(id), body()
+    to, reason = member(posted, "to", str), member(posted, "reason", str)
+    with transaction() as session:
+        answer = task_json(assignments.assign(session, found.id, to, reason, by=person()))
+    return json(answer)
+
+
+@blueprint.post("/tasks/<id>/change")
+def change_task(id: str) -> Response:
+    """`{"priority", "due_at", "remind_at", "reason"}`, by an administrator; what is not named stays."""
+    found, posted = visible_task(id), body()
+    changes: dict[str, Any] = {name: posted[name] for name in ("priority", "due_at", "remind_at") if name in posted}
+    for name in changes.keys() - {"priority"}:
+        if changes[name] is not None:
+            changes[name] = _instant(name, changes[name])
+    with transaction() as session:
+        answer = task_json(assignments.change(session, found.id, changes, member(posted, "reason", str), by=person()))
+    return json(answer)
+
+
+def _instant(name: str, value: Any) -> datetime:
+    try:
+        found = datetime.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise BadRequestError(N_("%(name)s is no ISO 8601 time with its offset."), name=name) from error
+    if found.tzinfo is None:
+        raise BadRequestError(N_("%(name)s is no ISO 8601 time with its offset."), name=name)
+    return found
+
+
+# ---- jobs -----------------------------------------------------------------------------------------------------------
+
+
+def job_json(found: Job) -> dict[str, Any]:
+    names = (
+        "id instance_id task_id element name operator site state due_at attempts error progress created_at started_at "
+        "ended_at"
+    )
+    return {name: getattr(found, name) for name in names.split()}
+
+
+@blueprint.get("/jobs")
+def list_jobs() -> Response:
+    """All jobs of one instance that the caller may see, or, for operators, everything that has stopped."""
+    wanted = request.args.get("instance")
+    if wanted:
+        found = jobs.of_instance(reading(), visible_instance(reading(), identifier(wanted), person()).id)
+    elif person().groups & OPERATORS:
+        found = jobs.incidents(reading())
+    else:
+        raise NotAllowedError(N_("This is for administrators and, in part, for operators."))
+    return json([job_json(one) for one in found])
+
+
+def _operable_job(id: str) -> Job:
+    if not person().groups & OPERATORS:
+        raise NotAllowedError(N_("This is for administrators and, in part, for operators."))
+    found = jobs.get(reading(), identifier(id))
+    check_not_own(instances.get(reading(), found.instance_id), person())
+    return found
+
+
+@blueprint.post("/jobs/<id>/retry")
+def retry_job(id: str) -> Response:
+    """`{"params": {…}}`: other parameters, or none to try the same again; for a failed script, corrected data."""
+    found, posted = _operable_job(id), body()
+    params = member(posted, "params", dict | None)
+    with transaction() as session:
+        answer = job_json(jobs.retry(session, found.id, by=person().username, params=params))
+    return json(answer)
+
+
+@blueprint.post("/jobs/<id>/cancel")
+def cancel_job(id: str) -> Response:
+    """`{"reason"}`: give an incident up; the diagram goes on by its error path where it has one."""
+    found = _operable_job(id)
+    reason = instances.checked_reason(body().get("reason"))
+    with transaction() as session:
+        answer = job_json(jobs.cancel(session, found.id, by=person().username, reason=reason))
+    return json(answer)

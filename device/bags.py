@@ -50,6 +50,7 @@ README = """调取案件归档包 / Archive bag of a footage retrieval case
 没有输出“FAILED”即完整无损。Nothing has changed when no line says FAILED.
 
 data/footage/    录像母件（未重新编码） the masters: the recorder's own stream, never re-encoded
+data/native/     录像机导出的原始文件 the files as the recorder or folder handed them out, in a folder per master
 data/viewing/    可在浏览器播放的查看件 viewing copies for any browser; each names its master in items.json
 data/forms/      申请表、记录表（PDF）及其数据 both forms as PDF and as data; signatures with the exact signed text
 data/history/    流程历史与案件日志（JSONL，哈希链） process history and custody log, hash-chained JSON lines

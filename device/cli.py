@@ -5,11 +5,13 @@ output is one JSON document; messages for people go to standard error.
 """
 
 import json
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from device import media
+from device.limits import Hours, LimitError
+from device.publishing import published
 from device.recorders import DRIVERS, open_recorder
-from device.recorders.base import AcquisitionReport, DeviceError, ProgressCallback, Recorder, Span
+from device.recorders.base import DeviceError, PlayingRecorder, ProgressCallback, Recorder, Span
 from device.recorders.replay import RtspRecorder
 from device.recorders.trust import trusting
+from device.segments import MANIFEST, SegmentedAcquisition, is_long, join
 from device.simulator.command import simulate_recorder
 
 __all__ = ["recorder", "simulate_recorder"]
@@ -58,6 +62,24 @@ class Seconds(click.ParamType[timedelta]):
             self.fail(f"{value!r} is no number of seconds", param, ctx)
 
 
+class DailyHours(click.ParamType[Hours]):
+    """A daily window, in Shanghai unless a zone follows: 22:00-06:00@Europe/Berlin."""
+
+    name = "hours"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Hours:
+        if isinstance(value, Hours):
+            return value
+        times, _, zone = value.partition("@")
+        try:
+            found = Hours.parse(times, zone or "Asia/Shanghai")
+            if found is None:
+                raise LimitError("Name the hours, like 22:00-06:00.")
+            return found
+        except LimitError as error:
+            self.fail(str(error), param, ctx)
+
+
 @click.group()
 def recorder() -> None:
     """Talk to a video recorder: who it is, what it holds, and copies of footage."""
@@ -85,6 +107,7 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
         help="The recorder's certificate, or that of its authority (PEM): nothing else is trusted then.",
     )
     @click.option("--allow-basic", is_flag=True, help="Send the password in clear if the recorder wants that (RTSP).")
+    @click.option("--bandwidth", default=0, show_default=True, help="At most so many kB a second; 0: no cap.")
     @click.option("--timeout", default=10.0, show_default=True, help="Seconds to wait for each answer.")
     @wraps(command)
     def wrapped(
@@ -97,6 +120,7 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
         ca_file: Path | None,
         allow_basic: bool,
         timeout: float,
+        bandwidth: int,
         **kw: Any,
     ) -> Any:
         password = ""
@@ -106,6 +130,7 @@ def _connection(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError("Name the recorder with --url, or a replay address with --rtsp.")
         try:
             options: dict[str, Any] = {"timeout": timeout, "stall": timeout, "allow_basic": allow_basic}
+            options["bandwidth"] = 1000 * bandwidth
             if ca_file is not None:
                 options["tls"] = trusting(ca_file.read_text(encoding="utf-8", errors="replace"))
             if url is None or driver == "rtsp":
@@ -236,40 +261,90 @@ def coverage(recorder: Recorder, recording: str, span: Span, as_json: bool) -> N
 @recorder.command()
 @_connection
 @_span
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="File to write (.mkv).")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write (.mkv), or see --segments.")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="File for the report (JSON).")
-@click.option("--force", is_flag=True, help="Replace the files if they exist.")
+@click.option("--segments", is_flag=True, help="Make --out a folder of segments instead of one file.")
+@click.option(
+    "--segment-minutes",
+    default=60.0,
+    show_default=True,
+    help="Length of a segment; a killed export goes on at the last.",
+)
+@click.option("--hours", type=DailyHours(), help="Fetch footage only then: 22:00-06:00, or 22:00-06:00@Europe/Berlin.")
+@click.option("--force", is_flag=True, help="Replace the files if they exist, and begin anew.")
 @_as_json
 def export(
-    recorder: Recorder, recording: str, span: Span, out: Path, report: Path | None, force: bool, as_json: bool
+    recorder: Recorder,
+    recording: str,
+    span: Span,
+    out: Path,
+    report: Path | None,
+    segments: bool,
+    segment_minutes: float,
+    hours: Hours | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
-    """Copy a span of footage, untouched; status 1 when it is not complete."""
-    for path in (out, report):
-        if path is not None and path.exists() and not force:
+    """Copy a span of footage, untouched; status 1 when it is not complete.
+
+    A span of more than an hour is retrieved in segments, which lie in OUT.segments/ until they are joined into one
+    file. The same command once more goes on after the last finished segment, whatever ended the one before.
+    """
+    if not segment_minutes > 0:
+        raise click.BadParameter("a segment has a length", param_hint="--segment-minutes")
+    length = timedelta(minutes=segment_minutes)
+    folder = out if segments else out.with_name(f"{out.name}.segments")
+    if force and (folder / MANIFEST).is_file():
+        shutil.rmtree(folder)
+    unfinished = (folder / MANIFEST).is_file()
+    for path in (report,) if segments else (out, report):
+        if path is not None and path.exists() and not (force or unfinished):
             raise click.UsageError(f"{path} exists: choose another name, or --force to replace it.")
+    pause = partial(_wait_for, hours)
     with _progress() as progress:
-        done = recorder.acquire(recording, span, out, progress)
-    text = json.dumps(done.to_json(), ensure_ascii=False, indent=2)
+        if segments or (is_long(span, length) and isinstance(recorder, PlayingRecorder)):
+            copies = 1 if segments else 2
+            done = SegmentedAcquisition(recorder, recording, span, folder, length, copies, pause).acquire(progress)
+            if not segments:
+                done = join(done, folder, out, progress)
+        else:
+            pause()
+            done = recorder.acquire(recording, span, out, progress).to_json()
+    text = json.dumps(done, ensure_ascii=False, indent=2)
     if report is not None:
-        with media.published(report) as draft:
+        with published(report) as draft:
             draft.write_text(text + "\n", encoding="utf-8")
+    if done["segments"] and not segments and not done["native"]:
+        shutil.rmtree(folder)
     if as_json:
         click.echo(text)
     else:
         _summarise(done)
-    sys.exit(0 if done.complete else 1)
+    sys.exit(0 if done["complete"] else 1)
 
 
-def _summarise(done: AcquisitionReport) -> None:
+def _wait_for(hours: Hours | None) -> None:
+    """Wait until footage may be fetched, and say until when; a long span waits at the end of a segment."""
+    at = hours.opens_at(datetime.now(UTC)) if hours is not None else None
+    if hours is None or at is None:
+        return
+    click.echo(f"Waiting until {at.astimezone(hours.zone):%Y-%m-%d %H:%M %Z}: footage only {hours}.", err=True)
+    while hours.opens_at(now := datetime.now(UTC)) is not None:
+        time.sleep(min(60.0, max(0.1, (at - now).total_seconds())))  # the clock may be set meanwhile
+
+
+def _summarise(done: dict[str, Any]) -> None:
     click.echo(
-        f"{done.file}: {done.frames} pictures from {_iso(done.first_frame)} to {_iso(done.last_frame)}, "
-        f"{done.size / 1e6:.1f} MB, {done.sha256}"
+        f"{done['file']}: {done['frames']} pictures from {done['first_frame']} to {done['last_frame']}, "
+        f"{done['size'] / 1e6:.1f} MB, {done['sha256']}"
     )
-    for gap in done.gaps:
-        click.echo(f"missing {_iso(gap.start)} to {_iso(gap.end)}: {gap.cause}")
-    for warning in done.warnings:
+    for segment in done["segments"]:
+        click.echo(f"segment {segment['file']}: {segment['frames']} pictures, {segment['sha256']}")
+    for gap in done["gaps"]:
+        click.echo(f"missing {gap['start']} to {gap['end']}: {gap['cause']}")
+    for warning in done["warnings"]:
         click.echo(f"note: {warning}", err=True)
-    if not done.complete:
+    if not done["complete"]:
         click.echo("The span is not complete.", err=True)
 
 

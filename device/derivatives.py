@@ -13,6 +13,7 @@ import ffmpeg
 
 from device import media
 from device.media import MediaError
+from device.publishing import published
 from device.recorders.base import ProgressCallback
 
 BROWSER_PIXELS = ("yuv420p", "yuvj420p")
@@ -76,7 +77,7 @@ def viewing_copy(master: Path, target: Path, progress: ProgressCallback | None =
     taken = media.source(master)
     heard = sound(contents)
     streams = [taken.video, taken.audio] if heard else [taken.video]
-    with media.published(target) as draft:
+    with published(target) as draft:
         graph = ffmpeg.output(*streams, f"file:{draft.absolute()}", **PLAYABLE, **options, **heard)
         media.run(graph.global_args("-y"), seconds=contents.seconds, progress=progress)
         size, digest = draft.stat().st_size, media.sha256(draft)

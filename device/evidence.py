@@ -43,6 +43,7 @@ __all__ = [
     "find_item",
     "items_of",
     "locate",
+    "segments_of",
     "store_key",
     "verify_bag",
     "verify_item",
@@ -154,6 +155,12 @@ def items_of(session: Session, case: Case, *kinds: str) -> list[EvidenceItem]:
     if kinds:
         query = query.where(EvidenceItem.kind.in_(kinds))
     return list(session.scalars(query.order_by(EvidenceItem.id)))
+
+
+def segments_of(session: Session, master: EvidenceItem) -> list[EvidenceItem]:
+    """The masters of one retrieval: this one, which stands for all, and the further segments of a long span."""
+    query = select(EvidenceItem).where(EvidenceItem.master_id == master.id, EvidenceItem.kind == "master")
+    return [master, *session.scalars(query.order_by(EvidenceItem.id))]
 
 
 def locate(session: Session, settings: Settings, item: EvidenceItem) -> Path:

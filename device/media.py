@@ -1,21 +1,17 @@
 """Everything that ffmpeg does here: finding it, command lines (by ffmpeg-python), the packet probe.
 
 No ffprobe: `ffmpeg -c copy -f framecrc` lists every packet with its time, size and checksum, and the streams besides.
-Files appear whole or not at all: written beside their place, fsynced, renamed, and the folder fsynced.
 File names reach ffmpeg as `file:` addresses and input protocols are limited, so that no name and no hostile file can
 make it open anything else.
 """
 
-import contextlib
 import hashlib
-import os
 import re
-import secrets
 import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -364,33 +360,6 @@ def sha256(path: Path, look: Callable[[memoryview], None] | None = None) -> str:
             if look is not None:
                 look(buffer[:size])
     return f"sha256:{digest.hexdigest()}"
-
-
-@contextlib.contextmanager
-def published(target: Path) -> Iterator[Path]:
-    """A temporary file beside `target` that takes its place when the block ends well, and is removed when it does not.
-
-    Write order: file, fsync, rename, fsync of the folder.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part{target.suffix}")
-    try:
-        yield draft
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        draft.replace(target)
-        sync_folder(target.parent)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in this folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # --- single pictures

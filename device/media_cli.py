@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from device import derivatives as made
 from device import faces, media, redaction, regions, stills, watermark
 from device.documents.fonts import font_path
+from device.publishing import published
 from device.recorders.base import DeviceError, ProgressCallback
 from device.regions import RegionError
 from device.watermark import Mark
@@ -99,7 +100,7 @@ def still(film: Path, out: Path, mark: Mark, font: Path | None, at: float) -> di
     found = watermark.picture(film, at, mark, font or font_path()) if mark.lines else stills.picture(film, at)
     if found is None:
         raise media.MediaError(f"{film.name} is shorter than {at} seconds.")
-    with media.published(out) as draft:
+    with published(out) as draft:
         draft.write_bytes(found)
     code = {"code": mark.code} if mark.lines else {}
     return {"file": out.name, "size": len(found), "sha256": media.sha256(out), "at": at, **code}
@@ -113,7 +114,7 @@ def faces_(film: Path, out: Path) -> dict[str, Any]:
         found = faces.propose(film, media.probe(film).seconds, progress)
     size = {"width": found.width, "height": found.height}
     document = regions.to_json(found.regions, **size, master=media.sha256(film), detector=found.detector)
-    with media.published(out) as draft:
+    with published(out) as draft:
         draft.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     count = len(found.regions)
     return {"file": out.name, "size": out.stat().st_size, "sha256": media.sha256(out), "regions": count}

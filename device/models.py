@@ -11,7 +11,11 @@ from engine.models import Base
 
 
 class Recorder(Base):
-    """A recorder (NVR). `secret` is its password, encrypted with a key derived from DIAOQU_SECRET_KEY."""
+    """A recorder (NVR). `secret` is its password, encrypted with a key derived from DIAOQU_SECRET_KEY.
+
+    `sessions`: playbacks at a time; `bandwidth`: bytes a second for all of them, 0 for no cap; `hours`: when footage
+    may be fetched, like 22:00-06:00 in `zone`, empty for always.
+    """
 
     __tablename__ = "recorders"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -26,6 +30,9 @@ class Recorder(Base):
     site: Mapped[str] = mapped_column(String(64), default="main")
     sessions: Mapped[int] = mapped_column(default=1)
     retention_days: Mapped[int] = mapped_column(default=30)
+    bandwidth: Mapped[int] = mapped_column(default=0)
+    hours: Mapped[str] = mapped_column(String(32), default="")
+    zone: Mapped[str] = mapped_column(String(64), default="Asia/Shanghai")
 
 
 class Camera(Base):
@@ -81,9 +88,10 @@ class CaseEvent(Base):
 
 
 class EvidenceItem(Base):
-    """A file of a case. `kind`: master, viewing_copy, application_form, record_form, report, bag.
+    """A file of a case. `kind`: master, native, viewing_copy, application_form, record_form, report, bag.
 
-    `path` is relative to the working folder of the case; `master_id` links a derivative to its master.
+    `path` is relative to the working folder of the case; `master_id` links a derivative to its master, a native file to
+    the master that was joined from it, and the segments of a long span to the first one.
     """
 
     __tablename__ = "evidence_items"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from device.recorders.base import DeviceError
+from device.recorders.base import DeviceError, Seam
 from device.rtp import Frame, TrackFormat
 from device.rtsp_messages import Limits, Login
 from device.timeline import Jump, TrackTimeline
@@ -37,7 +37,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came. `jumps` are the stretches of the span without frames; `reached_end` tells whether the end was met."""
+    """What came. `jumps` are the stretches of the span without frames; `reached_end` tells whether the end was met.
+
+    `seam`: the key frame before which the pull ended because it was asked to; None when it went to the span's end.
+    """
 
     timelines: list[TrackTimeline]
     end_reason: str
@@ -47,6 +50,7 @@ class Outcome:
     reconnections: int
     received: int
     warnings: list[str]
+    seam: Seam | None = None
 
     @property
     def main(self) -> TrackTimeline | None:

@@ -32,7 +32,7 @@ UNCERTAIN = (
     "the recorder's packets carry no time of recording: times come from its sender reports, with medium confidence",
     "the recorder's packets carry no time of recording: times are counted from the range's start, with low confidence",
 )
-DELIBERATE = frozenset({"bye", "terminal", "teardown", "past_end", "silence"})
+DELIBERATE = frozenset({"bye", "terminal", "teardown", "past_end", "silence", "seam", "seam_missed"})
 
 
 class Pull:
@@ -277,7 +277,7 @@ class Pull:
         """Bytes may come, but no packets of a track for a while, or packets that never make a frame."""
         now = time.monotonic()
         packets = sum(line.packets for line in self._lines)
-        if self._paused or packets != self._heard[0]:
+        if self._paused or (self._session is not None and self._session.owing) or packets != self._heard[0]:
             self._heard = packets, now
         if self._paused or self._seen != self._framed[0]:
             self._framed = self._seen, now
@@ -349,7 +349,7 @@ class Pull:
             clock = self._clocks[index] = SessionClock(line.track, self._asked, answered, rtp_time)
         at, rank = clock.place(frame, self._lines[index].report_of(frame))
         self._rank = max(self._rank, rank)
-        if line.is_duplicate(frame, at, rank):
+        if line.is_duplicate(frame, at, rank) or self._is_foreign(index, frame, at, rank):
             return
         if at >= self.end:
             self._hold_back(index, frame, at)
@@ -363,6 +363,10 @@ class Pull:
             for held_frame, held_at in tail:
                 self._emit(index, held_frame, held_at)
         self._emit(index, frame, at)
+
+    def _is_foreign(self, index: int, frame: Frame, at: int, rank: int) -> bool:  # noqa: ARG002 - for segments
+        """Whether a frame is not of this pull, or was dealt with (`device.segment_pull`)."""
+        return False
 
     def _hold_back(self, index: int, frame: Frame, at: int) -> None:
         self._past[index] = True

@@ -19,6 +19,7 @@ import ffmpeg
 from device import media
 from device.derivatives import PLAYABLE, h264, sound
 from device.media import MediaError
+from device.publishing import published
 
 # Identifiers of Matroska elements (RFC 9559) that are read or written here
 _EBML, _SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
@@ -130,7 +131,7 @@ def film(
     streams = [ffmpeg.input("pipe:0", format="matroska", itsoffset=f"{begins:.3f}").video]
     if heard:
         streams.append(media.source(source).audio)
-    with media.published(target) as draft:
+    with published(target) as draft:
         written = ffmpeg.output(*streams, f"file:{draft.absolute()}", **PLAYABLE, **h264(crf), **heard)
         with _running(written.global_args("-y"), stdin=subprocess.PIPE) as process:
             yield Film(process, width, height)

@@ -6,6 +6,7 @@ A recorder's password is kept encrypted; it is decrypted only to open a connecti
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from device import recorders
+from device.limits import Hours, LimitError
 from device.models import Camera, Recorder
 from device.recorders import base
 from device.recorders.trust import trusting
@@ -23,6 +25,7 @@ from engine.errors import N_, ConflictError, EngineError, NotFoundError
 from engine.settings import Settings
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+MAX_BANDWIDTH = 2_000_000_000
 _PURPOSE = b"diaoqu recorder password 1"
 
 
@@ -54,11 +57,26 @@ class RegisteredCamera:
     retention_days: int
     certificate: str = ""
     allow_basic: bool = False
+    bandwidth: int = 0
+    hours: str = ""
+    zone: str = "Asia/Shanghai"
 
     def connect(self, **options: Any) -> base.Recorder:
-        """The recorder's driver, with the driver's own `options`. Raises as `device.recorders.open_recorder`."""
-        options |= connection_options(self)
-        return recorders.open_recorder(self.driver, self.url, self.username, self.password, **options)
+        """The recorder's driver, with the driver's own `options`. Raises as `device.recorders.open_recorder`.
+
+        Each of the playbacks that are allowed at a time gets its share of the bandwidth.
+        """
+        given = {
+            **connection_options(self),
+            "bandwidth": max(1, self.bandwidth // self.sessions) if self.bandwidth else 0,
+            **options,
+        }
+        return recorders.open_recorder(self.driver, self.url, self.username, self.password, **given)
+
+    def opens_at(self, at: datetime) -> datetime | None:
+        """None when footage may be fetched at that instant, else from when on it may."""
+        window = Hours.parse(self.hours, self.zone)
+        return window.opens_at(at) if window is not None else None
 
 
 def connection_options(recorder: RegisteredCamera | Recorder) -> dict[str, Any]:
@@ -122,6 +140,30 @@ def change_recorder(
     _trust(recorder, certificate, allow_basic)
     if password is not None:
         recorder.secret = encrypt(settings, password)
+    session.flush()
+
+
+def limit_recorder(
+    session: Session, recorder: Recorder, *, sessions: int, bandwidth: int, hours: str, zone: str = ""
+) -> None:
+    """Set how much a recorder may be burdened: playbacks at a time, bytes a second (0: no cap), hours like 22:00-06:00.
+
+    Raises:
+        RegisterError: a number, the hours or the zone is not acceptable.
+    """
+    if sessions < 1 or not 0 <= bandwidth < MAX_BANDWIDTH:
+        raise RegisterError(N_("Playback sessions are at least 1, a bandwidth is not negative and below 2 GB/s."))
+    zone = zone or recorder.zone or "Asia/Shanghai"
+    try:
+        window = Hours.parse(hours, zone)
+    except LimitError as error:
+        raise RegisterError(
+            N_("%(hours)s in %(zone)s are no hours: write them like 22:00-06:00 and Asia/Shanghai."),
+            hours=hours,
+            zone=zone,
+        ) from error
+    recorder.sessions, recorder.bandwidth = sessions, bandwidth
+    recorder.hours, recorder.zone = str(window) if window is not None else "", zone
     session.flush()
 
 
@@ -238,7 +280,15 @@ def registered(session: Session, settings: Settings, camera_key: str) -> Registe
         retention_days=recorder.retention_days,
         certificate=recorder.certificate,
         allow_basic=recorder.allow_basic,
+        bandwidth=recorder.bandwidth,
+        hours=recorder.hours,
+        zone=recorder.zone,
     )
+
+
+def playback_key(recorder: str) -> str:
+    """The key under which jobs share the playbacks of a recorder."""
+    return f"recorder:{recorder}"
 
 
 def open_registered(session: Session, settings: Settings, camera_key: str) -> tuple[RegisteredCamera, base.Recorder]:

@@ -30,7 +30,8 @@ class ReplaySession(asyncio.Protocol):
     """A playback on one connection. Use `open`, then `play`; `ended` tells why it is over; always `close`.
 
     `ended` is a future with the reason as seen on the wire: `bye` is for the owner to detect; here `teardown`
-    (the recorder took leave), `eof`, `cut`, `stall`. It holds an exception when what came was not RTSP.
+    (the recorder took leave), `eof`, `cut`, `stall`. It holds an exception when what came was not RTSP. `owing`: more
+    was read than the bandwidth allows, and the line is held until that is made good.
     """
 
     def __init__(self, url: str, login: Login, limits: Limits, on_packet: PacketCallback) -> None:
@@ -58,6 +59,7 @@ class ReplaySession(asyncio.Protocol):
         self._rest = b""
         self._heard = time.monotonic()
         self._paused = False
+        self.owing = False
         self._ping = "GET_PARAMETER"
         self._ping_sequence = 0
         self._watch: asyncio.Task[None] | None = None
@@ -126,19 +128,40 @@ class ReplaySession(asyncio.Protocol):
     def pause_reading(self) -> None:
         """Stop taking data from the recorder; TCP makes it wait."""
         self._paused = True
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._hold()
 
     def resume_reading(self) -> None:
         self._paused = False
         self._heard = time.monotonic()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._hold()
+
+    def _owe(self, size: int) -> None:
+        """Count what was read against the recorder's bandwidth; what is owed is waited for with the line held."""
+        bucket = self.limits.bucket
+        pause = bucket.take(size) if bucket is not None else 0.0
+        if pause > 0 and not self.owing:
+            self.owing = True
+            self._hold()
+            asyncio.get_running_loop().call_later(pause, self._paid)
+
+    def _paid(self) -> None:
+        self.owing = False
+        self._heard = time.monotonic()
+        self._hold()
+
+    def _hold(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self._paused or self.owing:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
 
     @property
     def silence(self) -> float:
-        """Seconds since the recorder last sent anything."""
-        return time.monotonic() - self._heard
+        """Seconds since the recorder last sent anything while it could."""
+        return 0.0 if self.owing else time.monotonic() - self._heard
 
     async def close(self) -> None:
         """Take leave and close the connection; never raises for what the recorder does."""
@@ -283,6 +306,7 @@ class ReplaySession(asyncio.Protocol):
         if not self._playing:
             self._heard = time.monotonic()
         self.bytes += len(data)
+        self._owe(len(data))
         try:
             self._parse(self._rest + data if self._rest else data)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong must end the playback, not vanish in the loop
@@ -375,7 +399,7 @@ class ReplaySession(asyncio.Protocol):
         while not self.ended.done():
             await asyncio.sleep(min(0.2, self.limits.stall / 4))
             now = time.monotonic()
-            if not self._paused and now - self._heard > self.limits.stall:
+            if not self._paused and not self.owing and now - self._heard > self.limits.stall:
                 self._finish("stall")
             elif now - pinged > interval:
                 pinged = now

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from device.limits import TokenBucket
 from device.rtp import TrackFormat
 
 MAX_BODY = 256 * 1024
@@ -23,11 +24,12 @@ class Login:
 
 @dataclass(frozen=True)
 class Limits:
-    """Time limits in seconds. `stall`: no packet for so long while we were reading."""
+    """Time limits in seconds, and how fast may be read. `stall`: no packet for so long while we were reading."""
 
     connect: float = 10.0
     response: float = 10.0
     stall: float = 10.0
+    bucket: TokenBucket | None = None
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ class FolderStore:
             if target.exists():
                 self._same(target, key, digest, watch)
                 return
-            if source.stat().st_size > shutil.disk_usage(_existing(target)).free:
+            if source.stat().st_size > shutil.disk_usage(existing(target)).free:
                 raise DiskFullError(f"the store {self.name} has no room for {source.name}: free some space")
             temporary = self._temporary()
             try:
@@ -170,7 +170,7 @@ class FolderStore:
 
     def free(self) -> int | None:
         with translated(str(self.root)):
-            return shutil.disk_usage(_existing(self.root)).free
+            return shutil.disk_usage(existing(self.root)).free
 
     def _known(self, key: str) -> str:
         path = self.path(key)
@@ -310,6 +310,6 @@ def translated(place: str) -> Iterator[None]:
         raise StoreError(N_("%(place)s: %(reason)s"), place=place, reason=error.strerror or str(error)) from error
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
     """The nearest folder that exists, to ask how much room there is."""
     return next(candidate for candidate in (path, *path.parents) if candidate.exists())

@@ -75,6 +75,12 @@ class SessionClock:
         at, ticks, rank = self._anchor
         return at + round((frame.ticks - ticks) * SECOND / self._clock), rank
 
+    def shift(self, by: int) -> None:
+        """Everything of this connection lies later than it seemed."""
+        if self._anchor is not None:
+            at, ticks, rank = self._anchor
+            self._anchor = at + by, ticks, rank
+
 
 class TrackTimeline:
     """One track of the copy across all connections: bounds, counts, gaps, duplicates, outgoing RTP times."""

@@ -19,6 +19,7 @@ import ffmpeg
 from device import media
 from device.derivatives import PLAYABLE, Derivative, h264, sound
 from device.media import MediaError
+from device.publishing import published
 from device.recorders.base import ProgressCallback
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -87,7 +88,7 @@ def watermarked(
         raise MediaError("The file has no picture to mark.")
     taken, heard = media.source(film), sound(contents)
     options = {**h264(23), **heard}
-    with _written(mark) as (text, code), media.published(target) as draft:
+    with _written(mark) as (text, code), published(target) as draft:
         streams = [_drawn(taken.video, text, code, font)] + ([taken.audio] if heard else [])
         written = ffmpeg.output(
             *streams, f"file:{draft.absolute()}", **PLAYABLE, **options, metadata=f"comment={printed(mark.code)}"

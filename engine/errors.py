@@ -7,6 +7,7 @@ catalogues, so the web layer can say the same in the reader's language: `gettext
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 
@@ -45,6 +46,14 @@ class ConflictError(EngineError):
 
 class OversizedError(EngineError):
     """The input is larger than the engine accepts."""
+
+
+class PostponedError(EngineError):
+    """An operator cannot go on before `until`; its job becomes due then, and no attempt is counted."""
+
+    def __init__(self, template: str, *, until: datetime, **params: Any) -> None:
+        self.until = until
+        super().__init__(template, **params)
 
 
 class NoRoomError(EngineError):

@@ -4,6 +4,7 @@
       ▲                  │ │ └─── fail (modelled error that the diagram catches) ──► failed
       │   fail: backoff  │ └───── fail (attempts used up, or nobody catches it) ──► incident ── retry ──► ready
       └──────────────────┘        any of ready, running, held, incident ── its task is cancelled ──► cancelled
+          fail: postponed (no attempt is counted)
 
 A claim raises the epoch, so whatever an earlier holder still reports is refused. A lease that ran out makes the job
 claimable again: a worker that was killed loses nothing. Each function that takes a `database` is one transaction.
@@ -33,6 +34,7 @@ from engine.errors import (
     JobCancelledError,
     NotAllowedError,
     NotFoundError,
+    PostponedError,
 )
 from engine.models import Instance, Job
 from engine.spiff import RefusedInputError
@@ -123,6 +125,12 @@ def _busy(session: Session, job: Job, at: datetime) -> bool:
     return (session.scalar(running) or 0) >= job.exclusive_limit
 
 
+def running(session: Session, exclusive_key: str) -> int:
+    """How many jobs with this exclusive key run now."""
+    held = (Job.exclusive_key == exclusive_key, Job.state == "running", Job.lease_until >= lease_clock(session))
+    return session.scalar(select(func.count(Job.id)).where(*held)) or 0
+
+
 def _lend(session: Session, job: Job, owner: str, at: datetime, lease: timedelta) -> ClaimedJob:
     job.state, job.owner, job.lease_until = "running", owner, at + lease
     job.epoch += 1
@@ -175,8 +183,9 @@ def fail(database: Database, job: ClaimedJob, error: Exception) -> str:
     """Record a failure; answers the job's new state.
 
     A `BpmnError` goes to the boundary events of its task; when nobody catches it, the job becomes an incident.
-    Anything else is tried again with growing pauses, then becomes an incident; at once when the error says that
-    trying again is pointless (an attribute `permanent` that is true).
+    A `PostponedError` makes it due at the instant that it names, without counting an attempt. Anything else is tried
+    again with growing pauses, then becomes an incident; at once when the error says that trying again is pointless (an
+    attribute `permanent` that is true).
 
     Raises:
         JobCancelledError: the job is no longer the caller's; nothing is recorded.
@@ -189,6 +198,11 @@ def fail(database: Database, job: ClaimedJob, error: Exception) -> str:
     with database.transaction() as session:
         _instance, row = _hold(session, job)
         message = describe(error)
+        if isinstance(error, PostponedError):
+            row.state, row.owner, row.lease_until, row.error = "ready", None, None, ""
+            row.attempts, row.due_at = max(0, row.attempts - 1), error.until
+            row.progress = {**(row.progress or {}), "note": error.template, "note_params": dict(error.params)}
+            return row.state
         permanent = isinstance(error, BpmnError) or bool(getattr(error, "permanent", False))
         if permanent or row.attempts > retries_of(row):
             _become_incident(session, row, message)

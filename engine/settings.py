@@ -19,6 +19,7 @@ class SettingsError(EngineError):
 class Settings:
     """`store_primary` and `store_backup` are `file://` or `s3://` addresses; `broker_url` is empty without Celery.
 
+    `segment_minutes` is how long the pieces are in which a long span of footage is retrieved (docs/recorders.md).
     `seal_minutes` is the time between two seals of all histories (docs/ledger-format.md); 0 makes none by itself.
     `message_hours` is how long a message waits for a receiver whose diagram does not say it (docs/messages.md).
     """
@@ -32,6 +33,7 @@ class Settings:
     demo: bool = False
     site: str = "main"
     max_span_hours: int = 24
+    segment_minutes: float = 60
     retention_days: int = 30
     seal_minutes: int = 10
     message_hours: int = 24
@@ -63,6 +65,9 @@ class Settings:
         message_hours = environ.get("DIAOQU_MESSAGE_HOURS", "24")
         if not (message_hours.isascii() and message_hours.isdigit()):
             raise SettingsError(N_("DIAOQU_MESSAGE_HOURS must be a whole number of hours."))
+        segment_minutes = environ.get("DIAOQU_SEGMENT_MINUTES", "60")
+        if not (segment_minutes.isascii() and segment_minutes.isdigit() and int(segment_minutes) > 0):
+            raise SettingsError(N_("DIAOQU_SEGMENT_MINUTES must be a whole number of minutes, at least 1."))
         return cls(
             data=data,
             database_url=environ.get("DIAOQU_DATABASE_URL", f"sqlite:///{data / 'diaoqu.db'}"),
@@ -73,6 +78,7 @@ class Settings:
             demo=demo,
             site=environ.get("DIAOQU_SITE", "main"),
             max_span_hours=max_span_hours,
+            segment_minutes=int(segment_minutes),
             seal_minutes=int(seal_minutes),
             message_hours=int(message_hours),
         )

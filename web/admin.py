@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from device import recorders, registers
+from device.models import Recorder
 from device.recorders.base import DeviceError
 from engine import clock, identity
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
@@ -41,9 +42,9 @@ def day(name: str, *, end: bool = False) -> datetime:
     return datetime.combine(found, time.max if end else time.min, tzinfo=ZONE)
 
 
-def number(name: str) -> int:
+def number(name: str, *, required: bool = True) -> int:
     try:
-        return int(text(name))
+        return int(text(name, required=required) or "0")
     except ValueError as error:
         raise InvalidFormError({name: FieldError(N_("Enter a whole number."), {})}) from error
 
@@ -214,7 +215,7 @@ def add_deputy() -> Any:
 @requires("admin")
 def add_recorder() -> Any:
     with transaction() as session:
-        registers.add_recorder(
+        added = registers.add_recorder(
             session,
             settings(),
             text("key"),
@@ -227,7 +228,28 @@ def add_recorder() -> Any:
             certificate=request.form.get("certificate", ""),
             allow_basic="allow_basic" in request.form,
         )
+        _limit(session, added)
     return done(_("The recorder was registered."), "recorders")
+
+
+@blueprint.post("/recorders/<key>/limits")
+@requires("admin")
+def limit_recorder(key: str) -> Any:
+    """Playbacks at a time, bandwidth and hours; they count from the next retrieval (or its next segment) on."""
+    with transaction() as session:
+        _limit(session, registers.get_recorder(session, key))
+    return done(_("The limits were changed."), "recorders")
+
+
+def _limit(session: Session, recorder: Recorder) -> None:
+    registers.limit_recorder(
+        session,
+        recorder,
+        sessions=number("sessions"),
+        bandwidth=number("bandwidth", required=False) * 1000,
+        hours=text("hours", required=False),
+        zone=text("zone", required=False),
+    )
 
 
 @blueprint.post("/recorders/<key>/probe")

@@ -66,7 +66,7 @@ def takes(session: Session, case: Case, instance: Instance) -> list[Take]:
                 master.facts.get("report") or {},
                 checks[-1]["verdict"] if checks else "",
                 checks[-1]["findings"] if checks else [],
-                bool(counted) and master.id not in counted,
+                bool(counted) and not {master.id, master.master_id} & counted,
             )
         )
     return sorted(found, key=lambda take: take.replaced)
@@ -91,7 +91,8 @@ def acquired(found: Sequence[Take]) -> dict[str, list[list[str]]]:
             if first < gap["start"] and gap["end"] < last:
                 edges += [gap["start"], gap["end"]]
         edges.append(last)
-        spans[take.master.camera] = [[a, b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        found_spans = spans.setdefault(take.master.camera, [])
+        found_spans += [[a, b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
     return spans
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import orjson
 from flask import Blueprint, Response
+from flask_babel import get_translations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -32,9 +33,16 @@ LONGEST_SECONDS = 600.0
 OVER = frozenset({"done", "failed", "cancelled"})
 
 
-def facts(job: Job, names: dict[str, str] | None = None) -> dict[str, Any]:
-    """What a page shows of a job; `names` translates diagram labels."""
+Say = Callable[[str], str]
+"""Translates a sentence into the reader's language, also in a stream that has left its request."""
+
+
+def facts(job: Job, names: dict[str, str] | None = None, say: Say = str) -> dict[str, Any]:
+    """What a page shows of a job; `names` translates diagram labels, `say` what the job says while it waits."""
     known = job.progress or {}
+    note = known.get("note") or known.get("step")
+    if isinstance(known.get("note_params"), dict):
+        note = say(str(note)) % known["note_params"]
     return {
         "id": str(job.id),
         "name": (names or {}).get(job.name, job.name),
@@ -48,7 +56,7 @@ def facts(job: Job, names: dict[str, str] | None = None) -> dict[str, Any]:
         "remaining_seconds": known.get("remaining_seconds"),
         "recorder": known.get("recorder"),
         "camera": known.get("camera") or (job.params or {}).get("camera"),
-        "note": known.get("note") or known.get("step"),
+        "note": note,
         "error": job.error if job.state in {"incident", "failed"} else "",
     }
 
@@ -61,7 +69,8 @@ def jobs_of(session: Session, instance_id: UUID) -> list[Job]:
 def under_way(session: Session, instance: Instance) -> list[dict[str, Any]]:
     """The jobs that wait, run or need somebody, for templates/components/progress.html."""
     names = labels(session, instance.definition_id)
-    return [facts(job, names) for job in jobs_of(session, instance.id) if job.state not in OVER]
+    say = get_translations().ugettext
+    return [facts(job, names, say) for job in jobs_of(session, instance.id) if job.state not in OVER]
 
 
 @blueprint.get("/jobs/<uuid:job_id>/events")
@@ -71,12 +80,12 @@ def of_job(job_id: UUID) -> Response:
     if job is None:
         raise NotFoundError(N_("There is no such job."))
     instance = visible_instance(reading(), job.instance_id, person())
-    names = labels(reading(), instance.definition_id)
+    names, say = labels(reading(), instance.definition_id), get_translations().ugettext
 
     def look(session: Session) -> tuple[dict[str, Any], bool]:
         found = session.get(Job, job_id)
         assert found is not None  # rows of jobs are never deleted
-        return {"jobs": [facts(found, names)], "seq": 0}, found.state in OVER
+        return {"jobs": [facts(found, names, say)], "seq": 0}, found.state in OVER
 
     return _stream(database(), look)
 
@@ -94,11 +103,11 @@ def of_case(case_id: int) -> Response:
 def of_instance(instance_id: UUID) -> Response:
     """As `of_case`, for a process that has no case (yet)."""
     instance = visible_instance(reading(), instance_id, person())
-    names = labels(reading(), instance.definition_id)
+    names, say = labels(reading(), instance.definition_id), get_translations().ugettext
 
     def look(session: Session) -> tuple[dict[str, Any], bool]:
         seq, state = session.execute(select(Instance.seq, Instance.state).where(Instance.id == instance_id)).one()
-        jobs = [facts(job, names) for job in jobs_of(session, instance_id) if job.state not in OVER]
+        jobs = [facts(job, names, say) for job in jobs_of(session, instance_id) if job.state not in OVER]
         return {"jobs": jobs, "seq": seq}, state != "running"
 
     return _stream(database(), look)

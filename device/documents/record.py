@@ -18,9 +18,10 @@ def record_form(data: Mapping[str, Any], case: CaseFacts, signatures: Sequence[S
     sheet = Sheet(TITLE, "Record of the retrieval of video-surveillance footage", number=case.number, date=date)
     _occasion(sheet, data, record, case, items)
     items = accepted(data, items)
-    masters = [item for item in items if item.kind == "master"]
+    masters = [item for item in items if item.kind == "master" and item.master_id is None]
     for place, master in enumerate(masters, 1):
         _master(sheet, place, master, case, _acquisition(data, master))
+        _segments(sheet, [item for item in items if item.kind == "master" and item.master_id == master.id])
     _playback(sheet, part(data, "playback"), record, case)
     _copies(sheet, items)
     _handover(sheet, data, record, case, copied=any(item.copies for item in items))
@@ -63,7 +64,7 @@ def _occasion(
 
 
 def _master(sheet: Sheet, place: int, master: Item, case: CaseFacts, acquisition: Mapping[str, Any]) -> None:
-    report: Mapping[str, Any] = master.facts.get("report", {})
+    report: Mapping[str, Any] = master.facts.get("whole") or master.facts.get("report", {})
     device: Mapping[str, Any] = report.get("recorder") or {}
     clock: Mapping[str, Any] = report.get("clock") or {}
     camera = case.cameras.get(master.camera)
@@ -111,6 +112,14 @@ def _master(sheet: Sheet, place: int, master: Item, case: CaseFacts, acquisition
     sheet.fields(Field("SHA-256", "Digest of the master", master.digest.removeprefix("sha256:")))
 
 
+def _segments(sheet: Sheet, further: Sequence[Item]) -> None:
+    """The further files of a long span; the first one is the file that is named above."""
+    for item in further:
+        report: Mapping[str, Any] = item.facts.get("report", {})
+        shown = f"{item.file.rsplit('/', 1)[-1]}  {say.span(report.get('first_frame'), report.get('last_frame'))}"
+        sheet.fields(Field("后续分段", "Further segment", f"{shown}\n{item.digest.removeprefix('sha256:')}"))
+
+
 def _playback(sheet: Sheet, playback: Mapping[str, Any], record: Mapping[str, Any], case: CaseFacts) -> None:
     sheet.section("回放检查", "Playback check")
     marks = (("complete", "完整"), ("clear", "清晰"), ("continuous", "时间连续"), ("undamaged", "无损坏"))
@@ -133,7 +142,7 @@ def _copies(sheet: Sheet, items: Sequence[Item]) -> None:
         head = [("文件", "File"), ("位置", "Location"), ("校验", "Read back"), ("时间", "Time")]
         sheet.table(head, rows, [45, 75, 20, 38])
     for item in items:
-        if item.master_id in files:
+        if item.master_id in files and item.kind != "master":
             master = files[item.master_id]
             shown = f"{item.file.rsplit('/', 1)[-1]}  {item.digest}\n母件 master {master.digest}"
             sheet.fields(Field("衍生件及母件", "Derivative and master", shown))
@@ -175,5 +184,10 @@ def _joined(*texts: Any) -> str:
 
 def accepted(data: Mapping[str, Any], items: Sequence[Item]) -> list[Item]:
     """The masters that passed the playback check, with their viewing copies; all of them before there was a check."""
-    chosen = {found.get("item") for found in parts(data, "acquisitions")}
-    return [item for item in items if not chosen or item.id in chosen or item.master_id in chosen]
+    kept = {found.get("item") for found in parts(data, "acquisitions")}
+    if not kept:
+        return list(items)
+    for item in sorted(items, key=lambda item: item.id):  # what is made from others comes after them
+        if item.master_id in kept:
+            kept.add(item.id)
+    return [item for item in items if item.id in kept]

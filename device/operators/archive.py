@@ -23,7 +23,7 @@ from engine.history import events, stored_instant, verify_chain
 from engine.models import DeployedFile, HistoryEvent, Instance, Signature, Task
 from engine.operators import JobContext, operator
 
-_FOLDERS = {"master": "footage", "viewing_copy": "viewing", "report": "reports"}
+_FOLDERS = {"master": "footage", "native": "native", "viewing_copy": "viewing", "report": "reports"}
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 _ATTEMPTS = 100
 
@@ -73,10 +73,7 @@ def _build(context: JobContext, case: Case, folder: Path) -> Bag:
         past = _past(session, context, case)
         items = accepted(context, evidence.items_of(session, case, *_FOLDERS))
         payload: dict[str, Content] = {
-            f"{_FOLDERS[item.kind]}/{PurePosixPath(item.path).name}": evidence.verify_item(
-                session, context.settings, item
-            )
-            for item in items
+            _place_in_bag(item): evidence.verify_item(session, context.settings, item) for item in items
         }
         payload |= _forms(session, context, case, items)
         payload |= _histories(case, past)
@@ -84,6 +81,13 @@ def _build(context: JobContext, case: Case, folder: Path) -> Bag:
         info = _info(session, case, past)
     total = sum(path.stat().st_size for path in payload.values() if isinstance(path, Path))
     return bags.write_bag(folder, payload, info, bytes_done(context, total, stage="bagging"))
+
+
+def _place_in_bag(item: EvidenceItem) -> str:
+    """Below data/: native files in a folder named after their master."""
+    path = PurePosixPath(item.path)
+    within = f"{path.parent.stem}/{path.name}" if item.kind == "native" else path.name
+    return f"{_FOLDERS[item.kind]}/{within}"
 
 
 def _past(session: Session, context: JobContext, case: Case) -> _Past:
@@ -117,12 +121,13 @@ def _forms(session: Session, context: JobContext, case: Case, items: list[Eviden
     by_id = {item.id: item for item in items}
     described = [
         {
-            "file": f"{_FOLDERS[item.kind]}/{PurePosixPath(item.path).name}",
+            "file": _place_in_bag(item),
             "kind": item.kind,
             "camera": item.camera,
             "media_type": item.media_type,
             "size": item.size,
             "sha256": item.digest,
+            **({"name": item.facts["name"]} if item.kind == "native" else {}),
             "master_sha256": by_id[item.master_id].digest if item.master_id in by_id else None,
             "created_at": item.created_at.isoformat(),
             "copies": [

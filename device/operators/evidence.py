@@ -12,10 +12,10 @@ from engine.operators import JobContext, operator
 
 @operator("evidence/back_up", zh="备份录像", en="Back up the footage", errors=(STORE_FAILED, DISK_FULL))
 def back_up(context: JobContext) -> dict[str, Any]:
-    """Put each master, viewing copy and report on both stores and read it back from there."""
+    """Put each master, native file, viewing copy and report on both stores and read it back from there."""
     case = case_of(context)
     with context.database.reading() as session:
-        items = accepted(context, evidence.items_of(session, case, "master", "viewing_copy", "report"))
+        items = accepted(context, evidence.items_of(session, case, "master", "native", "viewing_copy", "report"))
     copies = []
     with modelled(context):
         stores = open_stores(context.settings)
@@ -23,7 +23,7 @@ def back_up(context: JobContext) -> dict[str, Any]:
         for item in items:
             for store in stores:
                 copy = evidence.back_up(context.database, context.settings, item.id, store, watch)
-                if item.kind != "report":
+                if item.kind not in ("report", "native"):  # of a folder there may be thousands
                     copies.append(
                         {
                             "item": item.id,
@@ -59,5 +59,10 @@ def discard_working_copies(context: JobContext, *, reason: str) -> dict[str, Any
 def accepted(context: JobContext, items: list[EvidenceItem]) -> list[EvidenceItem]:
     """Without the footage of attempts that failed the playback check; everything when there was no check."""
     found = context.data.get("acquisitions") or []
-    chosen = {one.get("item") for one in found if isinstance(one, dict)} - {None}
-    return [item for item in items if not chosen or item.id in chosen or item.master_id in chosen]
+    kept = {one.get("item") for one in found if isinstance(one, dict)} - {None}
+    if not kept:
+        return items
+    for item in sorted(items, key=lambda item: item.id):  # what is made from others comes after them
+        if item.master_id in kept:
+            kept.add(item.id)
+    return [item for item in items if item.id in kept]

@@ -1,26 +1,19 @@
-"""Recorders: what they hold, whether they are ready, and copying footage from them (clauses 2.2, 3.1, 3.2)."""
+"""Recorders: what they hold, and whether they are ready (clauses 2.2, 3.1)."""
 
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
-import orjson
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from device import evidence, media, registers, retention
-from device.evidence import Described
-from device.models import Camera, Case, EvidenceItem
+from device import media, registers, retention
+from device.models import Camera, Case
 from device.operators.running import (
-    DISK_FULL,
-    PATIENCE,
     RECORDER_REFUSED,
     RECORDER_UNREACHABLE,
-    bytes_done,
-    case_of,
     modelled,
     span_of,
 )
@@ -36,14 +29,19 @@ from device.recorders.base import (
     Span,
 )
 from device.registers import RegisteredCamera
-from device.storage import FixityError, hash_file, open_stores, write_file
+from device.storage import FolderStore, existing, open_stores
+from engine import clock, jobs
 from engine.errors import N_, NotFoundError
 from engine.operators import JobContext, operator
 
 BYTES_PER_SECOND = 500_000
 """What a camera is assumed to record (4 Mbit/s) when room for the footage is estimated."""
 
-FINISHED = "finished.json"
+COPIES_ON_STORE = 4
+"""Master and viewing copy, first among the copies of the case and then in its bag."""
+
+COPIES_AT_WORK = 2
+"""Master and viewing copy; the bag is built from links to them."""
 
 
 def _site_of_first(session: Session, params: Mapping[str, Any]) -> tuple[str, int, str]:
@@ -51,14 +49,6 @@ def _site_of_first(session: Session, params: Mapping[str, Any]) -> tuple[str, in
     keys = params.get("cameras") or [""]
     camera = session.scalar(select(Camera).where(Camera.key == str(keys[0])))
     return "", 1, camera.recorder.site if camera else "main"
-
-
-def _playback_of_recorder(session: Session, params: Mapping[str, Any]) -> tuple[str, int, str]:
-    """A recorder allows a limited number of playbacks at once, usually one (FINDINGS)."""
-    camera = session.scalar(select(Camera).where(Camera.key == str(params.get("camera", ""))))
-    if camera is None:
-        return "", 1, "main"
-    return f"recorder:{camera.recorder.key}", camera.recorder.sessions, camera.recorder.site
 
 
 # ---- 2.2 ------------------------------------------------------------------------------------------------------------
@@ -163,7 +153,7 @@ def _recorder_checks(context: JobContext, keys: list[str], asked: Span) -> list[
         if held is not None:
             rehearsals.setdefault(camera.recorder, (camera, held))
         checks.append(_clock_check(camera, clock))
-    return checks + [_playback_check(camera, reached[key], span) for key, (camera, span) in rehearsals.items()]
+    return checks + [_playback_check(context, camera, reached[key], span) for key, (camera, span) in rehearsals.items()]
 
 
 def _clock_check(camera: RegisteredCamera, clock: ClockOffset) -> dict[str, Any]:
@@ -187,7 +177,17 @@ def _held(context: JobContext, key: str, asked: Span) -> Span | None:
     return span_of(*recorded[0][:2]) if recorded else None
 
 
-def _playback_check(camera: RegisteredCamera, recorder: Recorder, span: Span) -> dict[str, Any]:
+def _playback_check(context: JobContext, camera: RegisteredCamera, recorder: Recorder, span: Span) -> dict[str, Any]:
+    """Whether the recorder plays for us: not tried outside its hours, nor when our own jobs use all its playbacks."""
+    opens_at = camera.opens_at(clock.now())
+    if opens_at is not None:
+        told = N_("it gives footage only %(hours)s; the retrieval will wait until then.")
+        return _check("", camera.recorder_name, True, told, hours=camera.hours)
+    with context.database.reading() as session:
+        used = jobs.running(session, registers.playback_key(camera.recorder))
+    if used >= camera.sessions:
+        told = N_("all its %(count)s playbacks are taken by retrievals that are under way.")
+        return _check("", camera.recorder_name, False, told, count=str(camera.sessions))
     if isinstance(recorder, PlayingRecorder):
         try:
             recorder.rehearse(camera.recording, span)
@@ -204,113 +204,33 @@ def _ffmpeg_check() -> dict[str, Any]:
 
 
 def _room(context: JobContext, estimated: int) -> tuple[int, dict[str, Any]]:
-    """The least room of all places that will hold the footage: the working folder (with its copies) and the stores."""
-    places = [shutil.disk_usage(context.settings.data).free // 2]
+    """How much footage fits, with all the copies that will be made of it, on the disk where there is least room.
+
+    The working folder and the stores may share a disk: then it has to hold the copies of all of them.
+    """
+    copies: dict[int, int] = {}
+    free: dict[int, int] = {}
+    places = [(context.settings.data, COPIES_AT_WORK)]
     try:
-        places += [free for store in open_stores(context.settings) if (free := store.free()) is not None]
-    except DeviceError as error:
+        stores = open_stores(context.settings)
+        places += [(store.root, COPIES_ON_STORE) for store in stores if isinstance(store, FolderStore)]
+        for place, count in places:
+            found = existing(place)
+            disk = found.stat().st_dev
+            copies[disk] = copies.get(disk, 0) + count
+            free[disk] = shutil.disk_usage(found).free
+    except (DeviceError, OSError) as error:
         return 0, _check("", N_("storage"), False, "%(reason)s", reason=str(error))
-    free = min(places)
+    fits = min(free[disk] // copies[disk] for disk in free)
     template = N_("about %(needed)s MB are needed, %(free)s MB are free.")
-    numbers = {"needed": f"{estimated / 1e6:,.0f}", "free": f"{free / 1e6:,.0f}"}
-    return free, _check("", N_("storage"), free > estimated, template, **numbers)
+    numbers = {"needed": f"{estimated / 1e6:,.0f}", "free": f"{fits / 1e6:,.0f}"}
+    return fits, _check("", N_("storage"), fits > estimated, template, **numbers)
 
 
 def _check(camera: str, name: str, ok: bool, template: str, **params: str) -> dict[str, Any]:
     """`detail` is the English sentence; `template` and `params` let the pages say it in the reader's language."""
     detail = template % params
     return {"camera": camera, "name": name, "ok": ok, "detail": detail, "template": template, "params": params}
-
-
-# ---- 3.2 ------------------------------------------------------------------------------------------------------------
-
-
-@operator(
-    "recorder/acquire",
-    zh="调取录像",
-    en="Copy the footage",
-    errors=(RECORDER_UNREACHABLE, RECORDER_REFUSED, DISK_FULL),
-    retries=20,
-    exclusive=_playback_of_recorder,
-)
-def acquire(context: JobContext, *, camera: str, start_at: str, end_at: str) -> dict[str, Any]:
-    """Copy the span from the recorder untouched, hash it, and make it the read-only master of this camera.
-
-    Killed at any moment and started again, it ends with one master and one report: a finished copy in the scratch
-    folder is published, an unfinished one is begun anew, a published one is verified and returned.
-    """
-    asked = span_of(start_at, end_at)
-    case = case_of(context)
-    stem = f"{camera}-{context.task_id.hex[:8]}"
-    with modelled(context):
-        published = _published(context, case, f"masters/{stem}.mkv")
-        if published is None:
-            report, copied = _copied(context, camera, asked, stem)
-            context.progress(fraction=1.0)  # raises when the lease is lost: nothing is published then
-            described = Described("master", f"masters/{stem}.mkv", "video/x-matroska", camera, facts={"report": report})
-            item = evidence.add_file(context.database, context.settings, case.id, copied, described, event="acquired")
-        else:
-            item, report = published
-        _publish_report(context, case, item, camera, stem, report)
-    return {"camera": camera, "item": item, "report": report, "complete": bool(report["complete"])}
-
-
-def _published(context: JobContext, case: Case, path: str) -> tuple[int, dict[str, Any]] | None:
-    """The master that an earlier attempt of this job has published. Raises FixityError when it is damaged."""
-    with context.database.reading() as session:
-        query = select(EvidenceItem).where(EvidenceItem.case_id == case.id, EvidenceItem.path == path)
-        item = session.scalar(query)
-        if item is None:
-            return None
-        evidence.verify_item(session, context.settings, item)
-        return item.id, dict(item.facts["report"])
-
-
-def _copied(context: JobContext, key: str, asked: Span, stem: str) -> tuple[dict[str, Any], Path]:
-    """The footage in the scratch folder with its report: of an earlier attempt when that one finished."""
-    finished = context.scratch / FINISHED
-    if finished.is_file():
-        noted = orjson.loads(finished.read_bytes())
-        return noted["report"], context.scratch / noted["file"]
-    with context.database.reading() as session:
-        camera = registers.registered(session, context.settings, key)
-    # Half a recording is better than none, but only when trying again has brought no more.
-    recorder = camera.connect(keep_partial=context.attempt >= PATIENCE or context.last_attempt)
-    span = _approved_span(context, key, asked)
-    # Each attempt writes to its own folder: one that was only paused may wake up and still be writing.
-    target = context.scratch / str(context.epoch) / f"{stem}.mkv"
-    target.parent.mkdir(parents=True, exist_ok=True)
-
-    def tell(facts: Mapping[str, Any]) -> None:
-        context.progress(**{**facts, "camera": camera.name, "recorder": camera.recorder_name})
-
-    report = recorder.acquire(camera.recording, span, target, tell).to_json()
-    digest = hash_file(target, bytes_done(context, target.stat().st_size, camera=camera.name, stage="hashing"))
-    if digest.removeprefix("sha256:") != str(report["sha256"]).removeprefix("sha256:"):
-        raise FixityError(N_("%(path)s changed after it was copied from the recorder."), path=target.name)
-    report["file"] = target.name
-    noted = {"report": report, "file": str(target.relative_to(context.scratch))}
-    write_file(finished, orjson.dumps(noted))
-    return report, target
-
-
-def _approved_span(context: JobContext, key: str, asked: Span) -> Span:
-    """The span that the coverage was found for and that was approved, on true time."""
-    found = (context.data.get("coverage") or {}).get("cameras", [])
-    offset = next((one.get("clock_offset_seconds") for one in found if one.get("camera") == key), None)
-    application = context.data.get("application") or {}
-    if application.get("clock_basis") != "recorder" or offset is None:
-        return asked
-    return Span(asked.start - timedelta(seconds=offset), asked.end - timedelta(seconds=offset))
-
-
-def _publish_report(
-    context: JobContext, case: Case, master: int, camera: str, stem: str, report: Mapping[str, Any]
-) -> None:
-    path = context.scratch / f"{stem}.acquisition.json"
-    write_file(path, orjson.dumps(report, option=orjson.OPT_INDENT_2))
-    described = Described("report", f"reports/{path.name}", "application/json", camera, master)
-    evidence.add_file(context.database, context.settings, case.id, path, described, event="reported")
 
 
 # ---- reaching recorders ---------------------------------------------------------------------------------------------

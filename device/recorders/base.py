@@ -73,6 +73,33 @@ class ClockOffset:
 
 
 @dataclass(frozen=True)
+class Seam:
+    """The key frame with which one segment of a span ends and the next begins.
+
+    `at`: microseconds since 1970 on the recorder's clock; `content`: a checksum that tells it from its neighbours.
+    """
+
+    at: int
+    content: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which part of a longer span is wanted: from exactly the key frame `opening`, up to the first one after `seam`.
+
+    `clock` is the measurement that all parts are placed with; `copies` how often the footage will be on the same disk.
+    """
+
+    seam: datetime | None = None
+    opening: Seam | None = None
+    clock: ClockOffset | None = None
+    copies: int = 1
+
+
+WHOLE = Part()
+
+
+@dataclass(frozen=True)
 class RecorderIdentity:
     manufacturer: str
     model: str
@@ -120,6 +147,8 @@ class AcquisitionReport:
 
     `complete`: the whole span is there. `nothing_lost`: whatever is missing was never recorded.
     `native`: the files that the footage was joined from, as they came: name, size, hash, times.
+    `seam`: the key frame that the next segment begins with; None when this is the end of the span.
+    `segments`: of a long span, the files that were retrieved one by one: name, bounds, frames, size, hash.
     """
 
     recording: str
@@ -151,6 +180,8 @@ class AcquisitionReport:
     nothing_lost: bool = True
     reconnections: int = 0
     received: int = 0
+    seam: Seam | None = None
+    segments: list[dict[str, Any]] = field(default_factory=list)
     schema: str = "diaoqu-acquisition-1"
 
     def to_json(self) -> dict[str, Any]:
@@ -184,11 +215,12 @@ class Recorder(Protocol):
     def coverage(self, recording: str, span: Span) -> Coverage: ...
 
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None, part: Part = WHOLE
     ) -> AcquisitionReport:
         """Copy the span to `target` untouched (no re-encoding); the file appears there whole or not at all.
 
-        An incomplete span does not raise: the report says `complete=False` with every gap and its cause.
+        An incomplete span does not raise: the report says `complete=False` with every gap and its cause. A recorder
+        that replays ends at the seam that `part` asks for and names it; one that hands out files goes to the end.
 
         Raises:
             RecorderUnreachableError, RecorderBusyError, RecorderRefusedError, DiskFullError

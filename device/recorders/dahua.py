@@ -15,11 +15,14 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from device.limits import bucket
 from device.recorders.base import (
+    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
     DeviceError,
+    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
@@ -65,6 +68,7 @@ class DahuaRecorder:
         timeout: float = 10.0,
         stall: float = 10.0,
         allow_basic: bool = False,
+        bandwidth: int = 0,
         keep_partial: bool = True,
         retries: int = 4,
         patience: float = 0.25,
@@ -73,9 +77,9 @@ class DahuaRecorder:
         free: Callable[[Path], int] = free_space,
         now: Callable[[], datetime] = true_time,
     ) -> None:
-        self._web = Web(url, username or "", password or "", timeout, tls)
+        self._limits = Limits(timeout, timeout, stall, bucket(bandwidth))
+        self._web = Web(url, username or "", password or "", timeout, tls, self._limits.bucket)
         self._login = Login(username or "", password or "", allow_basic)
-        self._limits = Limits(connect=timeout, response=timeout, stall=stall)
         self._rtsp = rtsp_override or f"rtsp://{self._web.host}"
         self._keep_partial, self._retries, self._patience = keep_partial, retries, patience
         self._tls, self._free, self._now = tls, free, now
@@ -223,7 +227,7 @@ class DahuaRecorder:
         )
 
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None, part: Part = WHOLE
     ) -> AcquisitionReport:
         """As `Recorder.acquire`: by RTSP, or as the recorder's own .dav where it refuses to play.
 
@@ -233,22 +237,25 @@ class DahuaRecorder:
         coverage = self.coverage(recording, span)
         if coverage.status == "none":
             raise RecorderRefusedError("The recorder holds no footage of this span.")
-        drift, window = self.clock.offset, self._window(recording)
+        clock, window = part.clock or self.clock, self._window(recording)
         playing = WindowedAcquisition(
             recording,
             span,
-            window(span.start + drift, span.end + drift),
+            window(span.start + clock.offset, span.end + clock.offset),
             self._login,
             self._limits,
             self._tls,
             driver="dahua",
-            offset=drift,
-            clock=self.clock,
+            offset=clock.offset,
+            clock=clock,
             identity=self.probe().identity,
             held=coverage.recorded,
             retries=self._retries,
             patience=self._patience,
             keep_partial=self._keep_partial,
+            seam=part.seam,
+            opening=part.opening,
+            copies=part.copies,
             free=self._free,
             window=window,
         )

@@ -16,11 +16,14 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from device import media
+from device.limits import bucket
 from device.recorders.base import (
+    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
     DeviceError,
+    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
@@ -83,6 +86,7 @@ class FolderRecorder:
         *,
         zone: str = "",
         offset: float | None = None,
+        bandwidth: int = 0,
         keep_partial: bool = True,  # noqa: ARG002 - files are there or not
         timeout: float = 60.0,
         stall: float = 0.0,  # noqa: ARG002 - nothing stalls here
@@ -96,6 +100,7 @@ class FolderRecorder:
         self._offset = timedelta(seconds=given or 0.0)
         self._given = given is not None
         self._timeout = timeout
+        self._bucket = bucket(bandwidth)
         self._free = free
         self._now = now
         self._files: dict[str, list[File]] | None = None
@@ -146,9 +151,14 @@ class FolderRecorder:
     # --- copying
 
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
+        self,
+        recording: str,
+        span: Span,
+        target: Path,
+        progress: ProgressCallback | None = None,
+        part: Part = WHOLE,  # noqa: ARG002 - the files of the folder are the segments
     ) -> AcquisitionReport:
-        """As `Recorder.acquire`; the native files are kept in `<target>.native/` and hashed in the report.
+        """As `Recorder.acquire`, but never less than the span; the native files are kept in `<target>.native/`.
 
         Raises:
             RecorderUnreachableError: a file vanished or changed while it was copied.
@@ -176,6 +186,7 @@ class FolderRecorder:
             warnings=warnings,
             rounding=ROUNDING,
             free=self._free,
+            bucket=self._bucket,
         ).acquire(target, progress)
 
     # --- files

@@ -18,10 +18,13 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
+from device.limits import bucket
 from device.recorders.base import (
+    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
+    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
@@ -77,6 +80,7 @@ class HikvisionRecorder:
         timeout: float = 10.0,
         stall: float = 10.0,
         allow_basic: bool = False,
+        bandwidth: int = 0,
         keep_partial: bool = True,
         retries: int = 4,
         patience: float = 0.25,
@@ -85,9 +89,9 @@ class HikvisionRecorder:
         free: Callable[[Path], int] = free_space,
         now: Callable[[], datetime] = true_time,
     ) -> None:
-        self._web = Web(url, username or "", password or "", timeout, tls)
+        self._limits = Limits(timeout, timeout, stall, bucket(bandwidth))
+        self._web = Web(url, username or "", password or "", timeout, tls, self._limits.bucket)
         self._login = Login(username or "", password or "", allow_basic)
-        self._limits = Limits(connect=timeout, response=timeout, stall=stall)
         self._rtsp = rtsp_override or f"rtsp://{self._web.host}"
         self._times = times
         self._keep_partial, self._retries, self._patience = keep_partial, retries, patience
@@ -261,7 +265,7 @@ class HikvisionRecorder:
     # --- copying
 
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None, part: Part = WHOLE
     ) -> AcquisitionReport:
         """As `Recorder.acquire`: by RTSP, or by ISAPI download where the recorder refuses to play.
 
@@ -271,23 +275,26 @@ class HikvisionRecorder:
         coverage = self.coverage(recording, span)
         if coverage.status == "none":
             raise RecorderRefusedError("The recorder holds no footage of this span.")
-        wall, drift, window = self._settled(recording), self.clock.offset, self._window(recording)
+        wall, window, clock = self._settled(recording), self._window(recording), part.clock or self.clock
         playing = WindowedAcquisition(
             recording,
             span,
-            window(span.start + drift, span.end + drift),
+            window(span.start + clock.offset, span.end + clock.offset),
             self._login,
             self._limits,
             self._tls,
             driver="hikvision",
-            offset=drift,
-            clock=self.clock,
+            offset=clock.offset,
+            clock=clock,
             identity=self.probe().identity,
             held=coverage.recorded,
             warnings=tuple(self.warnings),
             retries=self._retries,
             patience=self._patience,
             keep_partial=self._keep_partial,
+            seam=part.seam,
+            opening=part.opening,
+            copies=part.copies,
             free=self._free,
             window=window,
         )

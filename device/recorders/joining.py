@@ -18,7 +18,9 @@ from typing import Any
 import ffmpeg
 
 from device import media
-from device.media import Contents, Packet, sync_folder
+from device.limits import TokenBucket
+from device.media import Contents, Packet
+from device.publishing import published, sync_folder
 from device.recorders.base import (
     AcquisitionReport,
     ClockOffset,
@@ -33,6 +35,7 @@ from device.recorders.base import (
 from device.recorders.replay import RESERVE, free_space
 
 SECOND = timedelta(seconds=1)
+BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,10 @@ class _Part:
 
 @dataclass(frozen=True)
 class Joining:
-    """What to join, and what is known beforehand. `rounding`: how inexact the starts of the files are."""
+    """What to join, and what is known beforehand.
+
+    `rounding`: how inexact the starts of the files are; `bucket`: how fast they may be read, where they come from afar.
+    """
 
     recording: str
     span: Span
@@ -84,6 +90,7 @@ class Joining:
     warnings: list[str] = field(default_factory=list)
     rounding: timedelta = SECOND
     free: Callable[[Path], int] = free_space
+    bucket: TokenBucket | None = None
 
     def acquire(self, target: Path, progress: ProgressCallback | None = None) -> AcquisitionReport:
         """Copy, hash and join; `target` appears whole or not at all.
@@ -100,7 +107,7 @@ class Joining:
         parts = self._placed([self._kept(piece, native, number) for number, piece in enumerate(self.pieces, 1)])
         sync_folder(native)
         parts = self._cut(parts)
-        with media.published(target) as draft:
+        with published(target) as draft:
             notes = self._join(parts, native, draft, progress)
             report = self._report(parts, draft, target, notes, started)
         if progress is not None:
@@ -116,10 +123,12 @@ class Joining:
         digest = hashlib.sha256()
         try:
             handle = os.open(piece.path, os.O_RDONLY | os.O_NOFOLLOW)
-            with os.fdopen(handle, "rb") as source, media.published(copy) as draft, draft.open("wb") as sink:
-                while block := source.read(1 << 20):
+            with os.fdopen(handle, "rb") as source, published(copy) as draft, draft.open("wb") as sink:
+                while block := source.read(BLOCK):
                     digest.update(block)
                     sink.write(block)
+                    if self.bucket is not None:
+                        self.bucket.wait(len(block))
             size = piece.path.stat().st_size
         except OSError as error:
             if error.errno == 28:
@@ -211,18 +220,10 @@ class Joining:
                 lines.append(f"duration {(following.at - part.true_time(begin)).total_seconds():.6f}")
         listing = native / "order.ffconcat"
         listing.write_text("\n".join(lines) + "\n", encoding="ascii")
-        taken = ffmpeg.input(
-            f"file:{listing.absolute()}",
-            format="concat",
-            safe=1,
-            protocol_whitelist="file,pipe",
-            format_whitelist=f"concat,{media.CONTAINERS}",
-        )
-        graph = ffmpeg.output(
-            taken, f"file:{draft.absolute()}", format="matroska", map=0, c="copy", fflags="+bitexact"
-        ).global_args("-y")
         try:
-            return media.run(graph, seconds=self.span.duration.total_seconds(), progress=progress)
+            return media.run(
+                concatenated(listing, draft), seconds=self.span.duration.total_seconds(), progress=progress
+            )
         finally:
             for scrap in (listing, *native.glob("*.indexed.mkv")):
                 scrap.unlink(missing_ok=True)
@@ -309,6 +310,19 @@ class Joining:
                 f"The footage needs about {needed // 1_000_000} MB, and {max(0, free - RESERVE) // 1_000_000} MB "
                 f"are free in {folder}: make room, then try again."
             )
+
+
+def concatenated(listing: Path, target: Path) -> Any:
+    """Copy the files that a list for ffmpeg's concat demuxer names, beside it, into one Matroska file."""
+    taken = ffmpeg.input(
+        f"file:{listing.absolute()}",
+        format="concat",
+        safe=1,
+        protocol_whitelist="file,pipe",
+        format_whitelist=f"concat,{media.CONTAINERS}",
+    )
+    written = ffmpeg.output(taken, f"file:{target.absolute()}", format="matroska", map=0, c="copy", fflags="+bitexact")
+    return written.global_args("-y")
 
 
 def _indexed(copy: Path) -> Path:

@@ -17,12 +17,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 from lxml import etree
 
+from device.limits import bucket
 from device.recorders.base import (
+    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
     DeviceError,
     Gap,
+    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
@@ -75,6 +78,7 @@ class OnvifRecorder:
         timeout: float = 10.0,
         stall: float = 10.0,
         allow_basic: bool = False,
+        bandwidth: int = 0,
         keep_partial: bool = True,
         retries: int = 4,
         patience: float = 0.25,
@@ -86,7 +90,7 @@ class OnvifRecorder:
         self.url = url
         self._wire = Wire(url, username or "", password or "", timeout, now, tls)
         self._login = Login(username or "", password or "", allow_basic)
-        self._limits = Limits(connect=timeout, response=timeout, stall=stall)
+        self._limits = Limits(timeout, timeout, stall, bucket(bandwidth))
         self._override = rtsp_override
         self._keep_partial = keep_partial
         self._retries, self._patience = retries, patience
@@ -346,7 +350,7 @@ class OnvifRecorder:
         asyncio.run(rehearse(self.replay_uri(recording), self._login, self._limits, self._tls, begins))
 
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None, part: Part = WHOLE
     ) -> AcquisitionReport:
         """As `Recorder.acquire`. A recorder whose index holds nothing of the span refuses.
 
@@ -365,6 +369,7 @@ class OnvifRecorder:
                 raise RecorderRefusedError("The recorder holds no footage of this span.")
             held = coverage.recorded
         uri = self.replay_uri(recording)
+        clock = part.clock or self.clock
         return Acquisition(
             recording,
             span,
@@ -374,14 +379,17 @@ class OnvifRecorder:
             self._tls,
             driver="onvif",
             libraries=("onvif-zeep", "zeep"),
-            offset=self.clock.offset,
-            clock=self.clock,
+            offset=clock.offset,
+            clock=clock,
             identity=identity,
             held=held,
             warnings=warnings,
             retries=self._retries,
             patience=self._patience,
             keep_partial=self._keep_partial,
+            seam=part.seam,
+            opening=part.opening,
+            copies=part.copies,
             free=self._free,
         ).acquire(target, progress)
 

@@ -11,30 +11,36 @@ import shutil
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from device import media
+from device.limits import bucket
+from device.publishing import published
 from device.pull import Outcome, Pull, Source
 from device.recorders.base import (
+    WHOLE,
     AcquisitionReport,
     ClockOffset,
     Coverage,
     DiskFullError,
     Gap,
+    Part,
     Probe,
     ProgressCallback,
     RecorderIdentity,
     RecorderRefusedError,
     RecorderUnreachableError,
     Recording,
+    Seam,
     Span,
 )
 from device.relay import Relay
 from device.rtsp import ReplaySession
 from device.rtsp_messages import Limits, Login, without_login
+from device.segment_pull import SeamMissedError, SegmentPull
 from device.timeline import SECOND, TrackTimeline
 
 RESERVE = 64 * 1024 * 1024
@@ -54,7 +60,7 @@ class Acquisition:
     """What to acquire and what is known beforehand. `held`: what the recorder's index holds, in true time, if known.
 
     `offset` is what is added to true time to get the recorder's. Unless `keep_partial`, a connection that is lost for
-    good raises instead of leaving a file that ends too early.
+    good raises instead of leaving a file that ends too early. A segment begins at `opening` and ends at `seam`.
     """
 
     recording: str
@@ -73,6 +79,9 @@ class Acquisition:
     retries: int = 4
     patience: float = 0.25
     keep_partial: bool = True
+    seam: datetime | None = None
+    opening: Seam | None = None
+    copies: int = 1
     reserve: int = RESERVE
     free: Callable[[Path], int] = free_space
 
@@ -88,8 +97,8 @@ class Acquisition:
         target.parent.mkdir(parents=True, exist_ok=True)
         self._check_space(target.parent, int(self.span.duration.total_seconds()) * LEAST_RATE)
         started = datetime.now(UTC)
-        with media.published(target) as draft:
-            outcome, notes = asyncio.run(self._pull(draft, progress))
+        with published(target) as draft:
+            outcome, notes = self._pulled(draft, progress)
             if outcome.reached_end is False and outcome.end_reason in BROKEN and not self.keep_partial:
                 raise RecorderUnreachableError("The connection to the recorder was lost before the end of the span.")
             report = self._report(draft, target, outcome, notes, started)
@@ -97,24 +106,21 @@ class Acquisition:
             progress({"fraction": 1.0, "bytes": report.size, "frames": report.frames, "media_seconds": self._seconds})
         return report
 
+    def _pulled(self, draft: Path, progress: ProgressCallback | None) -> tuple[Outcome, list[str]]:
+        """The footage in `draft`; without the key frame of the seam, what lies after it by time."""
+        try:
+            return asyncio.run(self._pull(draft, progress))
+        except SeamMissedError as error:
+            outcome, notes = asyncio.run(replace(self, opening=None)._pull(draft, progress))
+            return outcome, [*notes, f"{error} It begins by time: pictures may be there twice or be missing."]
+
     @property
     def _seconds(self) -> float:
         return self.span.duration.total_seconds()
 
     async def _pull(self, draft: Path, progress: ProgressCallback | None) -> tuple[Outcome, list[str]]:
         relay = Relay(draft)
-        watch = _Watch(self, draft, progress)
-        held = None
-        if self.held is not None:
-            held = [(self._recorder_time(part.start), self._recorder_time(part.end)) for part in self.held]
-        pull = Pull(
-            Source(self.uri, self.login, self.limits, self.tls, retries=self.retries, patience=self.patience),
-            self._recorder_time(self.span.start),
-            self._recorder_time(self.span.end),
-            relay,
-            held=held,
-            tick=watch.tick,
-        )
+        pull = self._begin(relay, _Watch(self, draft, progress))
         try:
             outcome = await pull.run()
             if outcome.main is None or not outcome.main.frames:
@@ -125,6 +131,21 @@ class Acquisition:
                 await relay.abort()
             raise
         return outcome, relay.errors
+
+    def _begin(self, relay: Relay, watch: "_Watch") -> SegmentPull:
+        return SegmentPull(*self._wanted(relay), **self._known(watch))
+
+    def _wanted(self, relay: Relay) -> tuple[Source, int, int, Relay]:
+        source = Source(self.uri, self.login, self.limits, self.tls, retries=self.retries, patience=self.patience)
+        start = self.opening.at if self.opening is not None else self._recorder_time(self.span.start)
+        return source, start, self._recorder_time(self.span.end), relay
+
+    def _known(self, watch: "_Watch") -> dict[str, Any]:
+        held = None
+        if self.held is not None:
+            held = [(self._recorder_time(part.start), self._recorder_time(part.end)) for part in self.held]
+        seam = self._recorder_time(self.seam) if self.seam is not None else None
+        return {"held": held, "tick": watch.tick, "seam": seam, "opening": self.opening}
 
     def _report(
         self, draft: Path, target: Path, outcome: Outcome, notes: list[str], started: datetime
@@ -142,7 +163,7 @@ class Acquisition:
         whole = not gaps and not lost and outcome.reached_end and stored == main.frames
         return AcquisitionReport(
             recording=self.recording,
-            requested=self.span,
+            requested=Span(self.span.start, self._true_time(outcome.seam.at)) if outcome.seam else self.span,
             file=target.name,
             complete=whole,
             nothing_lost=stored == main.frames and not lost and all(gap.cause == "not_recorded" for gap in gaps),
@@ -174,6 +195,7 @@ class Acquisition:
             ],
             reconnections=outcome.reconnections,
             received=outcome.received,
+            seam=outcome.seam,
             warnings=warnings,
             started=started,
             finished=datetime.now(UTC),
@@ -210,6 +232,7 @@ class Acquisition:
         return EPOCH + timedelta(microseconds=at) - self.offset
 
     def _check_space(self, folder: Path, needed: int) -> None:
+        needed *= self.copies
         free = self.free(folder)
         if free < needed + self.reserve:
             raise DiskFullError(
@@ -270,13 +293,14 @@ class RtspRecorder:
         timeout: float = 10.0,
         stall: float = 10.0,
         allow_basic: bool = False,
+        bandwidth: int = 0,
         keep_partial: bool = True,
         tls: ssl.SSLContext | None = None,
         free: Callable[[Path], int] = free_space,
     ) -> None:
         self.url = url
         self._login = Login(username, password, allow_basic)
-        self._limits = Limits(connect=timeout, response=timeout, stall=stall)
+        self._limits = Limits(timeout, timeout, stall, bucket(bandwidth))
         self._keep_partial = keep_partial
         self._tls = tls
         self._free = free
@@ -293,8 +317,13 @@ class RtspRecorder:
         """Raises RecorderRefusedError: RTSP has no index."""
         raise RecorderRefusedError("A bare replay address has no index of what was recorded.")
 
+    def rehearse(self, recording: str, span: Span) -> None:  # noqa: ARG002 - the protocol's signature
+        """As `PlayingRecorder.rehearse`; the first second of the span is enough. Raises as `ReplaySession`."""
+        begins = Span(span.start, span.start + min(span.duration, timedelta(seconds=1)))
+        asyncio.run(rehearse(self.url, self._login, self._limits, self._tls, begins))
+
     def acquire(
-        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None
+        self, recording: str, span: Span, target: Path, progress: ProgressCallback | None = None, part: Part = WHOLE
     ) -> AcquisitionReport:
         """As `Recorder.acquire`; times are taken as the recorder's own."""
         return Acquisition(
@@ -306,5 +335,8 @@ class RtspRecorder:
             self._tls,
             keep_partial=self._keep_partial,
             warnings=("the recorder's clock was not compared with true time",),
+            seam=part.seam,
+            opening=part.opening,
+            copies=part.copies,
             free=self._free,
         ).acquire(target, progress)

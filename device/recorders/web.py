@@ -16,6 +16,7 @@ import requests
 from lxml import etree
 from requests.adapters import HTTPAdapter
 
+from device.limits import TokenBucket
 from device.recorders.base import (
     ClockOffset,
     DiskFullError,
@@ -46,7 +47,13 @@ class Web:
     """
 
     def __init__(
-        self, url: str, username: str, password: str, timeout: float, tls: ssl.SSLContext | None = None
+        self,
+        url: str,
+        username: str,
+        password: str,
+        timeout: float,
+        tls: ssl.SSLContext | None = None,
+        bucket: TokenBucket | None = None,
     ) -> None:
         parts = urlsplit(url)
         try:
@@ -58,6 +65,7 @@ class Web:
         self.host = f"[{host}]" if ":" in host else host
         self.base = urlunsplit((parts.scheme, f"{self.host}:{port}" if port else self.host, "", "", ""))
         self._timeout = timeout
+        self._bucket = bucket
         self._session = self._open(username, password, BoundedAdapter(timeout, tls))
         self._streaming = self._open(username, password, TrustingAdapter(tls))
 
@@ -98,10 +106,12 @@ class Web:
             promised = response.headers.get("Content-Length", "")
             try:
                 with target.open("wb") as file:
-                    for block in response.iter_content(1 << 20):
+                    for block in response.iter_content(1 << 16):
                         size += len(block)
                         check(size)
                         file.write(block)
+                        if self._bucket is not None:  # what is not read fills the line, and the recorder waits
+                            self._bucket.wait(len(block))
             except requests.RequestException as error:
                 raise RecorderUnreachableError("The connection broke while the recorder sent a file.") from error
             except OSError as error:

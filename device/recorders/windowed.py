@@ -14,16 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from device.pull import MAX_TAIL_FRAMES, Outcome, Pull, Source
-from device.recorders.base import ProgressCallback, RecorderRefusedError
+from device.pull import MAX_TAIL_FRAMES
 from device.recorders.replay import EPOCH, Acquisition, _Watch
 from device.relay import Relay
 from device.rtp import Frame, TrackFormat, is_key
 from device.rtsp import ReplaySession
 from device.rtsp_messages import Limits, Login, Response
+from device.segment_pull import SegmentPull
 from device.timeline import SECOND, SessionClock
 
 NEAR = 60 * SECOND
@@ -68,15 +67,9 @@ class WindowClock(SessionClock):
         at, rank = super().place(frame, sender_report)
         return self._settle(frame, at), rank
 
-    def shift(self, by: int) -> None:
-        """Everything of this connection lies later than it seemed."""
-        if self._anchor is not None:
-            at, ticks, rank = self._anchor
-            self._anchor = at + by, ticks, rank
 
-
-class WindowedPull(Pull):
-    """As `Pull`, one stretch of the index at a time."""
+class WindowedPull(SegmentPull):
+    """As `SegmentPull`, one stretch of the index at a time."""
 
     def __init__(self, window: Window, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -89,6 +82,7 @@ class WindowedPull(Pull):
     async def _play(self) -> str:
         begin, self._until = self._stretch(self._asked)
         again = any(line.last is not None and line.last >= begin for line in self.timelines)
+        again = again or self.opening is not None
         begin = max(begin, self._asked - OVERLAP if again else self._asked)
         self._asked = begin // SECOND * SECOND
         address = self._window(_instant(self._asked), _instant(-(-self._until // SECOND) * SECOND))
@@ -98,7 +92,7 @@ class WindowedPull(Pull):
         try:
             await self._adopt(session)
             self._spill = []
-            self._joining = set(self._main()) if again else set()
+            self._joining = set(self._main()) if again and self.opening is None else set()
             await session.play(_instant(self._asked), _instant(self._until))
             if self._paused:
                 session.pause_reading()
@@ -136,7 +130,8 @@ class WindowedPull(Pull):
         if index in self._main() and is_key(frame, self.timelines[index].track.codec):
             digest = _digest(frame)
             before = self._known.get(digest)
-            if before is None and index not in self._joining:  # before the join its time is not certain
+            settled = index not in self._joining and self.opening is None  # before the join its time is not certain
+            if before is None and settled:
                 self._known[digest] = at
                 while len(self._known) > REMEMBERED:
                     del self._known[next(iter(self._known))]
@@ -173,28 +168,9 @@ class WindowedAcquisition(Acquisition):
 
     window: Window = field(default=lambda _begin, _end: "")
 
-    async def _pull(self, draft: Path, progress: ProgressCallback | None) -> tuple[Outcome, list[str]]:
-        relay = Relay(draft)
-        held = [(self._recorder_time(part.start), self._recorder_time(part.end)) for part in self.held or ()]
-        pull = WindowedPull(
-            self.window,
-            Source(self.uri, self.login, self.limits, self.tls, retries=self.retries, patience=self.patience),
-            self._recorder_time(self.span.start),
-            self._recorder_time(self.span.end),
-            relay,
-            held=held,
-            tick=_Watch(self, draft, progress).tick,
-        )
-        try:
-            outcome = await pull.run()
-            if outcome.main is None or not outcome.main.frames:
-                raise RecorderRefusedError("The recorder sent no footage of this span.")
-            await relay.finish()
-        except BaseException:
-            with contextlib.suppress(asyncio.CancelledError):
-                await relay.abort()
-            raise
-        return outcome, relay.errors
+    def _begin(self, relay: Relay, watch: _Watch) -> WindowedPull:
+        known = self._known(watch)
+        return WindowedPull(self.window, *self._wanted(relay), **{**known, "held": known["held"] or []})
 
 
 def rehearse(address: str, login: Login, limits: Limits, tls: ssl.SSLContext | None) -> None:

@@ -10,7 +10,8 @@ from replay_room import clip, ffmpeg
 
 from device import media
 from device.derivatives import viewing_copy
-from device.media import MediaError, probe, published, sha256
+from device.media import MediaError, probe, sha256
+from device.publishing import published
 from device.recorders.base import DiskFullError
 
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from engine import history, instances, jobs, notifications, replay, timers
-from engine.errors import BpmnError, ConflictError, InvalidFormError, JobCancelledError, NotFoundError
+from engine.errors import BpmnError, ConflictError, InvalidFormError, JobCancelledError, NotFoundError, PostponedError
 from engine.models import Job
 from engine.operators import OperatorParameterError
 from engine.worker import Worker
@@ -138,6 +138,32 @@ def test_a_job_that_takes_its_worker_down_each_time_becomes_an_incident(office, 
     assert claim(deployed) is None
     assert row(deployed, instance).state == "incident"
     assert kinds(deployed, instance) == ["start", "incident"]
+
+
+def test_a_postponed_job_waits_until_its_time_and_no_attempt_is_counted(office, deployed, clock, worker, recorder):
+    until = clock.at + timedelta(hours=9)
+    opened = []
+
+    def closed(context):
+        opened.append(context.attempt)
+        if len(opened) <= 5:
+            raise PostponedError("It opens at %(at)s.", until=until, at="18:00")
+
+    recorder.during = closed
+    instance = office.start("fetch_one", camera="gate")
+    for _ in range(5):
+        assert worker() == 1
+        job = row(deployed, instance)
+        assert (job.state, job.due_at, job.attempts, job.error) == ("ready", until, 0, "")
+        assert (job.progress["note"], job.progress["note_params"]) == ("It opens at %(at)s.", {"at": "18:00"})
+        clock.set(until - timedelta(seconds=1))
+        assert worker() == 0
+        clock.set(until)
+        until += timedelta(hours=24)
+    assert worker() == 1
+    assert opened == [1] * 6
+    assert office.now(instance).state == "completed"
+    assert verified(deployed, instance)
 
 
 def test_another_site_does_not_take_the_job(office, deployed):

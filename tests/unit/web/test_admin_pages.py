@@ -4,6 +4,7 @@ import pytest
 from browsing import Visitor
 from procedure import House
 
+from device import registers
 from engine import clock, identity, tasks
 from engine.models import Deputy
 from web import seed
@@ -120,6 +121,23 @@ def test_a_recorder_and_its_camera_are_registered_and_the_password_is_shown_to_n
 def test_a_recorder_that_cannot_be_reached_that_way_is_refused(house: House, admin: Visitor, wrong) -> None:
     recorder = {"key": "nvr-2", "name": "x", "url": "http://host/onvif", "sessions": "1", "retention_days": "30"}
     assert admin.post("/admin/recorders", {**recorder, **wrong}).status_code in (400, 422)
+
+
+def test_the_limits_of_a_recorder_are_set_shown_and_checked(house: House, admin: Visitor) -> None:
+    limits = {"sessions": "2", "bandwidth": "5000", "hours": "22:00-6:00", "zone": "Europe/Berlin"}
+    assert admin.post("/admin/recorders/nvr-1/limits", limits).status_code == 302
+    with house.database.reading() as session:
+        nvr = registers.get_recorder(session, "nvr-1")
+        assert (nvr.sessions, nvr.bandwidth, nvr.hours, nvr.zone) == (2, 5_000_000, "22:00-06:00", "Europe/Berlin")
+    page = admin.get("/admin/recorders").text
+    assert "22:00-06:00 (Europe/Berlin)" in page
+    assert "5000 kB/s" in page
+    for wrong in ({"hours": "at night"}, {"zone": "Mars/Olympus"}, {"sessions": "0"}, {"bandwidth": "-1"}):
+        assert admin.post("/admin/recorders/nvr-1/limits", {**limits, **wrong}).status_code in (400, 422), wrong
+    assert admin.post("/admin/recorders/nvr-1/limits", {"sessions": "1"}).status_code == 302
+    with house.database.reading() as session:
+        nvr = registers.get_recorder(session, "nvr-1")
+        assert (nvr.sessions, nvr.bandwidth, nvr.hours) == (1, 0, "")
 
 
 def test_the_connection_test_says_what_is_wrong_with_a_recorder(house: House, admin: Visitor) -> None:

@@ -1,0 +1,83 @@
+"""Files appear whole or not at all: written beside their place, fsynced, renamed, and the folder fsynced.
+
+While it is written the draft is locked (flock), and the lock ends with the process. So whoever publishes the same file
+next sees which drafts a killed process has left, and clears them away.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from device.recorders.base import DiskFullError
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextlib.contextmanager
+def published(target: Path) -> Iterator[Path]:
+    """A draft beside `target` that takes its place when the block ends well, and is removed when it does not.
+
+    The draft is there, empty, when the block begins. Write order: file, fsync, rename, fsync of the folder.
+
+    Raises:
+        DiskFullError: there is no room for even one more file.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    clear_drafts(target)
+    draft, handle = _drafted(target)
+    try:
+        yield draft
+        with draft.open("rb") as file:
+            os.fsync(file.fileno())
+        draft.replace(target)
+        sync_folder(target.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def clear_drafts(target: Path) -> None:
+    """Remove the drafts of `target` that no living process is writing."""
+    for draft in target.parent.glob(f".{_escaped(target.stem[:80])}.????????.part{_escaped(target.suffix)}"):
+        with contextlib.suppress(OSError):  # another process was quicker, or the file system knows no locks
+            handle = os.open(draft, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                draft.unlink()
+            finally:
+                os.close(handle)
+
+
+def _escaped(text: str) -> str:
+    """A name for `glob` in which every character stands for itself."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in text)
+
+
+def _drafted(target: Path) -> tuple[Path, int]:
+    """A new draft, locked; once more when somebody cleared it away before it was."""
+    while True:
+        draft = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part{target.suffix}")
+        try:
+            handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise DiskFullError(f"There is no room left in {target.parent}.") from error
+            raise
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if draft.exists():
+            return draft, handle
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in this folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

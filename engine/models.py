@@ -416,7 +416,7 @@ class Message(Base):
     sent_by: Mapped[str] = mapped_column(String(64))
     sent_at: Mapped[datetime]
     place: Mapped[int] = mapped_column(default=0)
-    target_id: Mapped[UUID | None] = mapped_column(ForeignKey("instances.id"))
+    target_id: Mapped[UUID | None]  # no foreign key: it would lock the row of another instance inside a step
     target_definition_id: Mapped[int | None] = mapped_column(ForeignKey("process_definitions.id"))
     target_element: Mapped[str] = mapped_column(String(200), default="")
     state: Mapped[str] = mapped_column(String(16), default="waiting")

@@ -72,7 +72,6 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.String(length=32), nullable=True),
         sa.Column("error", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["sender_id"], ["instances.id"], name=op.f("fk_messages_sender_id")),
-        sa.ForeignKeyConstraint(["target_id"], ["instances.id"], name=op.f("fk_messages_target_id")),
         sa.ForeignKeyConstraint(
             ["target_definition_id"], ["process_definitions.id"], name=op.f("fk_messages_target_definition_id")
         ),

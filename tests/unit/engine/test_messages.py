@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -249,6 +250,12 @@ def test_a_signal_from_outside_goes_to_all_that_listen(talking, deployed, worker
     assert (kind, "from" in payload) == ("signal", False)
 
 
+def test_two_instances_that_signal_each_other_do_not_wait_for_each_other():
+    """On PostgreSQL a foreign key to the receiver would lock its row while the sender's own is locked."""
+    table = Message.__table__
+    assert table.c.target_id.foreign_keys == set()
+
+
 # ---- exactly once
 
 
@@ -293,13 +300,26 @@ def test_a_fault_at_any_commit_neither_loses_nor_doubles_a_delivery(talking, dep
     assert everything_verifies(deployed)
 
 
+def test_several_workers_deliver_each_once(talking, deployed, settings):
+    waiting = [talking.start("alarmed") for _ in range(5)]
+    talking.start("alarming")
+    talking.start("shop", number=1)
+    at = letters(deployed)[-1].due_at
+    with ThreadPoolExecutor(4) as workers:
+        found = list(workers.map(lambda _number: messages.deliver_due(deployed, at=at), range(4)))
+    assert sum(found) == 7
+    assert [talking.now(one).seq for one in waiting] == [2] * 5
+    assert len(of_process(deployed, "alarmed")) == 6
+    assert len(of_process(deployed, "store")) == 1
+
+
 @pytest.mark.parametrize(
     ("statement", "number", "arrived"),
     [
         ("INSERT INTO history", 2, 1),
         pytest.param("UPDATE instances", 3, 2, marks=pytest.mark.long),
         pytest.param("UPDATE messages", 3, 2, marks=pytest.mark.long),
-        pytest.param("SELECT messages", 3, 2, marks=pytest.mark.long),
+        pytest.param("SELECT messages.id, messages.kind", 3, 2, marks=pytest.mark.long),
     ],
     ids=["in the middle of a step", "at the end of a step", "before the commit", "between two deliveries"],
 )

@@ -42,6 +42,12 @@ class Seconds(click.ParamType[timedelta]):
     show_default=True,
     help="Folder of the footage; filled at the first start.",
 )
+@click.option(
+    "--recordings",
+    "library",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of video files of your own: each is a camera, named after the file, and plays over and over.",
+)
 @click.option("--clock-offset", type=Seconds(), default="37", show_default=True, help="Recorder minus true time.")
 @click.option("--all-codecs", is_flag=True, help="Also cameras with motion JPEG, AAC and G.711 A-law.")
 @click.option("--secure", is_flag=True, help="Replay over TLS (RTSPS) with a certificate made at the start.")
@@ -64,6 +70,7 @@ def simulate_recorder(
     user: str | None,
     password_file: Path | None,
     folder: Path,
+    library: Path | None,
     clock_offset: timedelta,
     all_codecs: bool,
     secure: bool,
@@ -91,7 +98,16 @@ def simulate_recorder(
     cameras = CAMERAS + OLD_CAMERAS if all_codecs else CAMERAS
     try:
         simulator = Simulator(
-            folder, port, rtsp_port, user, password, clock_offset, cameras, faults=faults, secure=secure
+            folder,
+            port,
+            rtsp_port,
+            user,
+            password,
+            clock_offset,
+            cameras,
+            faults=faults,
+            secure=secure,
+            library=library,
         )
         if certificate_file is not None:
             certificate_file.write_bytes(simulator.certificate)

@@ -51,6 +51,8 @@ class Faults:
     """Sequence numbers and RTP times begin just before they wrap."""
     sources: float = 0.0
     """A new SSRC, with new sequence numbers, after each so many seconds of footage."""
+    gaps: tuple[str, ...] = ()
+    """Stretches that were never recorded, as "BEGIN/END" (ISO 8601), widened to whole groups of pictures."""
     clock_offset: float = 0.0
     """Seconds that the recorder's clock is ahead, besides its usual offset."""
     clock_drift: float = 0.0
@@ -91,6 +93,9 @@ class Faults:
             raise UnknownFaultError(f"nat: {self.nat!r} is no host name")
         if self.clock_step_at:
             _instant(self.clock_step_at)
+        for begins, ends in self.unrecorded:
+            if begins >= ends:
+                raise UnknownFaultError("gaps: a stretch ends after it begins")
 
     # --- from outside
 
@@ -136,6 +141,17 @@ class Faults:
     @staticmethod
     def names() -> list[str]:
         return [each.name for each in fields(Faults)]
+
+    @property
+    def unrecorded(self) -> list[tuple[int, int]]:
+        """The gaps in microseconds since 1970, in order."""
+        found = []
+        for each in self.gaps:
+            begins, slash, ends = each.partition("/")
+            if not slash:
+                raise UnknownFaultError(f"gaps: {each!r} is no BEGIN/END")
+            found.append((_instant(begins), _instant(ends)))
+        return sorted(found)
 
     # --- the clock that was set
 

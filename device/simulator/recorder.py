@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from device.recorders.base import Span
 from device.simulator.auth import Gatekeeper
 from device.simulator.cameras import SimulatedCamera
 from device.simulator.faults import Faults
+from device.simulator.library import prepare_library
 from device.simulator.loops import load_audio, load_video
 from device.simulator.media import prepare_media
 from device.simulator.packets import Loop
@@ -44,6 +45,7 @@ class SimulatedRecorder:
         max_playbacks: int,
         session_timeout: timedelta,
         faults: Faults,
+        library: Path | None = None,
     ) -> None:
         self._clock = clock
         self._clock_offset = clock_offset
@@ -58,12 +60,15 @@ class SimulatedRecorder:
         self.dropped = 0
         self.suffer(faults)
         self.recordings: dict[str, Recording] = {}
-        for media in prepare_media(folder, cameras):
+        prepared = prepare_media(folder, cameras) if library is None else prepare_library(library, folder)
+        for media in prepared:
             camera = media.camera
-            tracks = {VIDEO_TRACK: load_video(media.video, camera.codec, camera.period)}
+            tracks = {VIDEO_TRACK: _whole_groups(load_video(media.video, camera.codec, camera.period), camera.gop)}
             if media.audio:
-                tracks[AUDIO_TRACK] = load_audio(media.audio, camera.audio or "PCMU")
-            self.recordings[camera.token] = Recording(camera, Timeline(camera, self.now), tracks)
+                tracks[AUDIO_TRACK] = _as_long(load_audio(media.audio, camera.audio or "PCMU"), tracks[VIDEO_TRACK])
+            self.recordings[camera.token] = Recording(
+                camera, Timeline(camera, self.now, gaps=lambda: self.faults.unrecorded), tracks
+            )
 
     def now(self) -> datetime:
         """What the recorder believes the time is."""
@@ -99,3 +104,14 @@ class SimulatedRecorder:
         timeline = recording.timeline
         sections = timeline.replayed(start, end) if lead_in else timeline.sections(start, end)
         return frames(recording.tracks[track], sections)
+
+
+def _whole_groups(loop: Loop, gop: int) -> Loop:
+    """Only whole groups of pictures repeat without a seam."""
+    return replace(loop, units=loop.units[: len(loop.units) // gop * gop])
+
+
+def _as_long(sound: Loop, pictures: Loop) -> Loop:
+    """The sound begins anew with the pictures."""
+    count = max(1, len(pictures.units) * pictures.period // sound.period)
+    return replace(sound, units=sound.units[:count])

@@ -37,7 +37,7 @@ class Simulator:
     it back at the same ports. Without a `username` it asks for none. `clock` is true time (for tests); the recorder's
     own clock is `clock_offset` ahead of it, and all its times, in SOAP, RTSP and RTP, are its own. `secure` gives the
     replay service TLS (RTSPS) with the self-signed `certificate` (PEM). `faults` are what it does wrong; they may be
-    replaced at any time, also at `control_url`.
+    replaced at any time, also at `control_url`. With a `library`, a folder of video files, each of these is a camera.
 
     Raises:
         MediaError: the footage is not in `folder` yet and cannot be made.
@@ -58,6 +58,7 @@ class Simulator:
         session_timeout: timedelta = timedelta(seconds=60),
         faults: Faults | None = None,
         secure: bool = False,
+        library: Path | None = None,
     ) -> None:
         self.port = port
         self.rtsp_port = rtsp_port
@@ -71,6 +72,7 @@ class Simulator:
             max_playbacks=max_playbacks,
             session_timeout=session_timeout,
             faults=faults or Faults(),
+            library=library,
         )
         self.certificate, self._key = certificate() if secure else (b"", b"")
         self.recorder.secure = secure

@@ -49,9 +49,16 @@ def ntp(count: int) -> int:
 
 
 class Timeline:
-    """What one camera's recording holds at this moment; `now` is the recorder's clock."""
+    """What one camera's recording holds at this moment; `now` is the recorder's clock, `gaps` is missing besides."""
 
-    def __init__(self, camera: SimulatedCamera, now: Callable[[], datetime], retention: timedelta = RETENTION) -> None:
+    def __init__(
+        self,
+        camera: SimulatedCamera,
+        now: Callable[[], datetime],
+        retention: timedelta = RETENTION,
+        gaps: Callable[[], list[Section]] = list,
+    ) -> None:
+        self._gaps = gaps
         self._camera = camera
         self._now = now
         self._retention = retention
@@ -84,7 +91,11 @@ class Timeline:
                     if ends > start and begins < end:
                         found.append((max(begins, start), min(ends, end)) if clipped else (begins, ends))
             midnight += _DAY
-        return sorted(found)
+        for begins, ends in self._gaps():
+            begins, ends = self.key_frame_before(begins), -(-ends // self._gop) * self._gop
+            if ends > start and begins < end:
+                found.append((max(begins, start), min(ends, end)) if clipped else (begins, ends))
+        return _joined(sorted(found))
 
     def sections(self, start: int, end: int) -> list[Section]:
         """What exists of `start` to `end`, cut at every gap."""
@@ -110,6 +121,17 @@ class Timeline:
     def continues(self, count: int) -> bool:
         """Whether there is footage at that very instant, so that a section ending there is not at a gap."""
         return bool(self.sections(count, count + 1))
+
+
+def _joined(sections: list[Section]) -> list[Section]:
+    """The same, where some may overlap."""
+    found: list[Section] = []
+    for begins, ends in sections:
+        if found and begins <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], ends)
+        else:
+            found.append((begins, ends))
+    return found
 
 
 def units(loop: Loop, section: Section) -> Iterator[tuple[int, AccessUnit]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import ffmpeg
 
 from device import media
+from device.publishing import published
 from device.recorders.base import DeviceError
 from device.simulator.cameras import SimulatedCamera
 from device.simulator.media import CameraMedia, MediaError
@@ -122,7 +123,7 @@ def _write_sound(path: Path, target: Path) -> None:
 
 
 def _run(path: Path, target: Path, form: str, kind: str, options: dict[str, str | int]) -> None:
-    with media.published(target) as draft:
+    with published(target) as draft:
         stream = media.source(path)[f"{kind}:0"]
         output = ffmpeg.output(stream, f"file:{draft.absolute()}", format=form, t=LONGEST.total_seconds(), **options)
         media.run(output.global_args("-y"))

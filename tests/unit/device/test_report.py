@@ -14,7 +14,7 @@ from test_hostile_recorder import START, packet
 
 from device.parameter_sets import MOST, h264_size, h265_size, size_in
 from device.pull import Pull, Source
-from device.recorders.base import AcquisitionReport, ClockOffset, Gap, RecorderIdentity
+from device.recorders.base import AcquisitionReport, ClockOffset, Gap, RecorderIdentity, Seam
 from device.rtp import Depacketizer, Frame, TrackFormat
 from device.simulator import CAMERAS, Simulator
 from device.simulator.packets import access_units, nal_units, packetise
@@ -41,6 +41,7 @@ def test_every_field_of_the_report_is_documented_and_no_other() -> None:
     assert {field.name for field in fields(Gap)} <= words_of("gaps")
     assert {field.name for field in fields(ClockOffset)} == words_of("clock")
     assert {field.name for field in fields(RecorderIdentity)} == words_of("recorder")
+    assert {field.name for field in fields(Seam)} == words_of("seam")
 
 
 @pytest.fixture(scope="module")

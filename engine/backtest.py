@@ -217,6 +217,13 @@ class _Pair:
             if same and not any(each[1:] == (operator, params) for each in same):
                 before = same[0][2] if same[0][1] == operator else {}
                 yield f"{self.revised.name(element)} asks {operator} for something else: {_changed(before, params)}"
+        sent = [Counter((one.element, one.kind, one.name) for one in result.thrown) for result in (old, new)]
+        for twin, more, word in (
+            (self.own, sent[0] - sent[1], "no longer sends"),
+            (self.revised, sent[1] - sent[0], "sends"),
+        ):
+            for element, kind, name in more:
+                yield f"{twin.name(element)} {word} the {kind} {name}"
         changed = {name for name in old.data.keys() | new.data.keys() if old.data.get(name) != new.data.get(name)}
         if fresh := sorted(changed - self._data):
             yield f"other data: {', '.join(fresh)}"

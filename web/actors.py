@@ -37,7 +37,7 @@ def event_word(kind: str) -> str:
 
 def machine(actor: str) -> str:
     """What the machine that acted is called, in the reader's language; "" when `actor` is a person."""
-    if actor in {"system", "timer"}:
+    if actor in {"system", "timer", "message"}:
         return _("System")
     if "/" not in actor:
         return ""

@@ -107,9 +107,26 @@ def test_rows_survive_every_later_migration(empty: Database) -> None:
             ),
             {"at": at},
         )
+        for statement in INSTANCES_OF_THE_FIRST_SCHEMA:
+            connection.execute(text(statement), {"at": at})
     empty.upgrade()
     with empty.reading() as session:
         assert session.execute(text("SELECT username, created_at FROM users")).all() == [("head", at)]
+        assert session.execute(text("SELECT kind, definition_id FROM subscriptions")).all() == [("unknown", 1)]
+
+
+INSTANCES_OF_THE_FIRST_SCHEMA = [
+    "INSERT INTO deployments (id, deployed_at, deployed_by, note) VALUES (1, :at, 'owner', '')",
+    "INSERT INTO process_definitions (id, process_id, version, name, file, digest, deployment_id)"
+    " VALUES (1, 'p', 1, 'p', 'p.bpmn', 'x', 1)",
+    "INSERT INTO instances (id, definition_id, process_id, version, business_key, state, started_by, started_at,"
+    " changed_at, ended_at, seq, head, data, snapshot_seq, revision) VALUES ('00000000000000000000000000000001', 1, 'p',"
+    " 1, '', 'running', 'head', :at, :at, NULL, 1, 'x', '{}', 0, 1)",
+    "INSERT INTO instances (id, definition_id, process_id, version, business_key, state, started_by, started_at,"
+    " changed_at, ended_at, seq, head, data, snapshot_seq, revision) VALUES ('00000000000000000000000000000002', 1, 'p',"
+    " 1, '', 'completed', 'head', :at, :at, :at, 1, 'x', '{}', 0, 1)",
+]
+"""One that runs, of which nobody knows yet what it waits for, and one that has ended."""
 
 
 @pytest.mark.parametrize("size", [2**31, 50 * 2**30], ids=["2 GiB", "50 GiB"])

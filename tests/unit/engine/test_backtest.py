@@ -1,6 +1,7 @@
 """A revised diagram is tried on every finished case before it goes live, and says where each would go another way."""
 
 import pytest
+from conversations import CALLING
 from process_files import FILES, LOOK_UP, REVIEW, SIGNED, flows, process, service, timer, user
 from sqlalchemy import func, select
 
@@ -147,6 +148,16 @@ def test_a_diagram_that_goes_on_after_the_last_input_does_not_end(deployed, revi
         "event 3: it no longer reaches end",
         "event 3: it reaches «任务 file» (file)",
         "event 3: it does not end: it still waits for «任务 file» (file)",
+    ]
+
+
+def test_a_message_that_is_no_longer_sent_or_another_is_named(deployed, office):
+    with deployed.transaction() as session:
+        definitions.deploy(session, {"caller.bpmn": CALLING}, by="owner")
+    office.start("caller")
+    revised = CALLING.replace('name="call"', 'name="shout"')
+    assert differences(deployed, caller=revised) == [
+        ["event 1: call no longer sends the message call", "event 1: call sends the message shout"]
     ]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import orjson
 import pytest
 from conversations import TALKING
-from sqlalchemy import event, select
+from sqlalchemy import delete, event, select
 
-from engine import definitions, history, instances, live, messages, notifications, replay, subscriptions
+from engine import definitions, history, instances, live, messages, notifications, replay, subscriptions, suspension
 from engine.errors import ConflictError
 from engine.models import Instance, Message, Subscription
 from engine.worker import Worker
@@ -45,7 +45,10 @@ def last_input(database, instance):
 
 
 def everything_verifies(database):
+    """Without the messages and what anybody waits for: a history speaks for itself."""
     with database.reading() as session:
+        session.execute(delete(Message))
+        session.execute(delete(Subscription))
         for instance_id in session.scalars(select(Instance.id)):
             assert replay.verify(session, instance_id).findings == []
     return True
@@ -212,6 +215,21 @@ def test_what_an_instance_of_an_earlier_release_waits_for_is_asked_once(talking,
     assert talking.now(waiter).state == "completed"
     with deployed.reading() as session:
         assert session.scalars(select(Subscription)).all() == []
+
+
+def test_a_suspended_instance_gets_its_message_when_it_goes_on(talking, deployed, worker, clock):
+    waiter = talking.start("waiter")
+    with deployed.transaction() as session:
+        suspension.suspend(session, waiter.id, "an inquiry", by="admin")
+    talking.start("caller")
+    worker()
+    (letter,) = letters(deployed)
+    assert (letter.state, "suspended" in letter.error) == ("waiting", True)
+    with deployed.transaction() as session:
+        suspension.resume(session, waiter.id, "it is over", by="admin")
+    clock.forward(minutes=1)
+    worker()
+    assert talking.now(waiter).state == "completed"
 
 
 # ---- signals

@@ -120,11 +120,11 @@ INSTANCES_OF_THE_FIRST_SCHEMA = [
     "INSERT INTO process_definitions (id, process_id, version, name, file, digest, deployment_id)"
     " VALUES (1, 'p', 1, 'p', 'p.bpmn', 'x', 1)",
     "INSERT INTO instances (id, definition_id, process_id, version, business_key, state, started_by, started_at,"
-    " changed_at, ended_at, seq, head, data, snapshot_seq, revision) VALUES ('00000000000000000000000000000001', 1, 'p',"
-    " 1, '', 'running', 'head', :at, :at, NULL, 1, 'x', '{}', 0, 1)",
+    " changed_at, ended_at, seq, head, data, snapshot_seq, revision) VALUES ('00000000000000000000000000000001', 1,"
+    " 'p', 1, '', 'running', 'head', :at, :at, NULL, 1, 'x', '{}', 0, 1)",
     "INSERT INTO instances (id, definition_id, process_id, version, business_key, state, started_by, started_at,"
-    " changed_at, ended_at, seq, head, data, snapshot_seq, revision) VALUES ('00000000000000000000000000000002', 1, 'p',"
-    " 1, '', 'completed', 'head', :at, :at, :at, 1, 'x', '{}', 0, 1)",
+    " changed_at, ended_at, seq, head, data, snapshot_seq, revision) VALUES ('00000000000000000000000000000002', 1,"
+    " 'p', 1, '', 'completed', 'head', :at, :at, :at, 1, 'x', '{}', 0, 1)",
 ]
 """One that runs, of which nobody knows yet what it waits for, and one that has ended."""
 

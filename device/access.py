@@ -24,11 +24,16 @@ MODES = ("view", "still", "copy")
 
 @dataclass(frozen=True)
 class Permission:
-    """Why somebody may see the footage. `mode`: view, still, copy by a grant; check for the retrieval operator."""
+    """Why somebody may see the footage. `mode`: view, still, copy by a grant; check for the retrieval operator.
+
+    `master`: the untouched master is delivered too. `redacted`: only copies in which regions are painted over.
+    """
 
     mode: str
     until: datetime | None
     grant_id: int | None
+    master: bool = False
+    redacted: bool = False
 
     @property
     def stills(self) -> bool:
@@ -52,7 +57,7 @@ def may_view(session: Session, case: Case, user: User, at: datetime) -> Permissi
     grants = active_grants(session, case, at, username=user.username)
     if grants:
         best = max(grants, key=lambda grant: (MODES.index(grant.mode), grant.expires_at))
-        return Permission(best.mode, best.expires_at, best.id)
+        return Permission(best.mode, best.expires_at, best.id, best.master, best.redacted)
     if "operator" in user.groups and not case.outcome and user.username != case.applicant:
         return Permission("check", None, None)
     return None
@@ -88,9 +93,20 @@ def active_grants(session: Session, case: Case, at: datetime, *, username: str |
 
 
 def grant(
-    session: Session, case: Case, username: str, mode: str, until: datetime, *, actor: str, at: datetime
+    session: Session,
+    case: Case,
+    username: str,
+    mode: str,
+    until: datetime,
+    *,
+    actor: str,
+    at: datetime,
+    master: bool = False,
+    redacted: bool = False,
 ) -> Grant:
     """Give a person access until `until`; it replaces the access they have to this case.
+
+    A master goes out in the mode copy only, and never where third parties are to be painted over: they are seen in it.
 
     Raises:
         ConflictError: the mode is unknown or the end is not in the future.
@@ -102,11 +118,19 @@ def grant(
     for earlier in active_grants(session, case, at, username=username):
         earlier.revoked_at = at
     given = Grant(
-        case_id=case.id, username=username, mode=mode, granted_at=at, expires_at=until.astimezone(UTC), revoked_at=None
+        case_id=case.id,
+        username=username,
+        mode=mode,
+        master=master and mode == "copy" and not redacted,
+        redacted=redacted,
+        granted_at=at,
+        expires_at=until.astimezone(UTC),
+        revoked_at=None,
     )
     session.add(given)
     session.flush()
     details = {"user": username, "mode": mode, "expires_at": given.expires_at.isoformat(), "grant": given.id}
+    details |= {key: True for key, wanted in (("with_master", given.master), ("redacted", given.redacted)) if wanted}
     record(session, case, "granted", actor, at=at, details=details)
     return given
 
@@ -136,9 +160,9 @@ def record(
 ) -> CaseEvent:
     """Append an event to the case's chain, in the caller's transaction.
 
-    `kind` is a past participle: opened, acquired, reported, checked, derived, copied, granted, lapsed, revoked, viewed,
-    captured, downloaded, discarded, printed, archived, closed. `item` names the evidence item, `origin` the network
-    address that it was done from.
+    `kind` is a past participle: opened, acquired, reported, checked, derived, proposed, reviewed, redacted, marked,
+    copied, granted, lapsed, revoked, viewed, captured, downloaded, traced, discarded, printed, archived, closed.
+    `item` names the evidence item, `origin` the network address that it was done from.
     """
     session.flush()
     session.refresh(case, with_for_update=True)  # two events at once must not get the same place in the chain

@@ -78,12 +78,19 @@ def store_key(number: str, path: str) -> str:
 
 
 def add_file(
-    database: Database, settings: Settings, case_id: int, source: Path, described: Described, *, event: str
+    database: Database,
+    settings: Settings,
+    case_id: int,
+    source: Path,
+    described: Described,
+    *,
+    event: str,
+    by: str = SYSTEM,
 ) -> int:
     """Move `source` into the case as a read-only evidence item, record it, and answer the item's id.
 
     `source` lies on the same file system (in the job's scratch folder). Doing it again, also after a crash between any
-    two of its steps, ends in the same item. `event` is the kind of the case event.
+    two of its steps, ends in the same item. `event` is the kind of the case event, `by` its actor.
 
     Raises:
         AlreadyStoredError: the case holds another file under this path.
@@ -121,7 +128,7 @@ def add_file(
         session.add(item)
         session.flush()
         details = {"kind": item.kind, "digest": digest, "size": size, "camera": item.camera, "master": item.master_id}
-        access.record(session, case, event, SYSTEM, at=at, item=item.path, details=details)
+        access.record(session, case, event, by, at=at, item=item.path, details=details)
         return item.id
 
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from engine.models import Base
@@ -88,7 +88,8 @@ class CaseEvent(Base):
 
 
 class EvidenceItem(Base):
-    """A file of a case. `kind`: master, native, viewing_copy, application_form, record_form, report, bag.
+    """A file of a case. `kind`: master, native, viewing_copy, viewer_copy (watermarked), redacted_copy, faces
+    (proposals), regions (what a person hides), application_form, record_form, report, bag.
 
     `path` is relative to the working folder of the case; `master_id` links a derivative to its master, a native file to
     the master that was joined from it, and the segments of a long span to the first one.
@@ -125,17 +126,42 @@ class EvidenceCopy(Base):
 
 
 class Grant(Base):
-    """A person's access to a case's footage (clause 4.1, N2): `mode` view, still or copy, until `expires_at`."""
+    """A person's access to a case's footage (clause 4.1, N2): `mode` view, still or copy, until `expires_at`.
+
+    `master`: the mode copy delivers the untouched master too. `redacted`: only redacted copies go out, and no master.
+    """
 
     __tablename__ = "grants"
     id: Mapped[int] = mapped_column(primary_key=True)
     case_id: Mapped[int] = mapped_column(ForeignKey("cases.id"), index=True)
     username: Mapped[str] = mapped_column(String(64))
     mode: Mapped[str] = mapped_column(String(16))
+    master: Mapped[bool] = mapped_column(default=False, server_default=false())
+    redacted: Mapped[bool] = mapped_column(default=False, server_default=false())
     granted_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     __table_args__ = (Index(None, "username", "expires_at"),)
+
+
+class ViewerCopy(Base):
+    """What one grant shows of one film: the code that is burned in leads from a leaked clip back to the viewer (N2).
+
+    `source` is what it is made from, `item` the file once it is made, `instance_id` the process that makes it. The row
+    stays when the file is deleted at the end of the access.
+    """
+
+    __tablename__ = "viewer_copies"
+    code: Mapped[str] = mapped_column(String(16), primary_key=True)
+    grant_id: Mapped[int] = mapped_column(ForeignKey("grants.id"))
+    source_id: Mapped[int] = mapped_column(ForeignKey("evidence_items.id"))
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("evidence_items.id"))
+    instance_id: Mapped[UUID | None] = mapped_column(ForeignKey("instances.id"))
+    asked_at: Mapped[datetime]
+    grant: Mapped[Grant] = relationship(lazy="joined")
+    source: Mapped[EvidenceItem] = relationship(lazy="joined", foreign_keys=[source_id])
+    item: Mapped[EvidenceItem | None] = relationship(lazy="joined", foreign_keys=[item_id])
+    __table_args__ = (UniqueConstraint("grant_id", "source_id"),)
 
 
 class ArchiveEntry(Base):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from engine import jobs, messages, operators, reminders, seals, timers, wakeup
+from engine import chores, jobs, messages, operators, reminders, seals, timers, wakeup
 from engine.db import Database
 from engine.errors import BpmnError, DiaoquError, JobCancelledError
 from engine.jobs import ClaimedJob
@@ -56,6 +56,7 @@ class Worker:
         self._threads.append(threading.Thread(target=self._watch_timers, name="timers", daemon=True))
         self._threads.append(threading.Thread(target=self._keep_delivering, name="messages", daemon=True))
         self._threads.append(threading.Thread(target=self._keep_sealing, name="seals", daemon=True))
+        self._threads.append(threading.Thread(target=self._do_chores, name="chores", daemon=True))
         for thread in self._threads:
             thread.start()
 
@@ -131,6 +132,10 @@ class Worker:
                 seals.seal_if_due(self.database, self.settings)
             except Exception:  # noqa: BLE001 - as above
                 _LOG.exception("the histories could not be sealed")
+
+    def _do_chores(self) -> None:
+        while not self._stopping.wait(chores.EVERY):
+            chores.do_all(self.database, self.settings)
 
     @contextmanager
     def _lease_of(self, job: ClaimedJob) -> Iterator["_Lease"]:

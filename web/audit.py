@@ -33,7 +33,7 @@ def index() -> Any:
     number = max(1, request.args.get("page", 1, type=int))
     query = select(Instance, Case).outerjoin(Case, Case.instance_id == Instance.id)
     if wanted:
-        columns = (Case.number, Instance.started_by, Instance.process_id)
+        columns = (Case.number, Instance.business_key, Instance.started_by, Instance.process_id)
         query = query.where(or_(*(column.icontains(wanted, autoescape=True) for column in columns)))
     if state:
         query = query.where(Instance.state == state)

@@ -7,7 +7,10 @@ their own (device.access); who saw them, and who may, is for those who answer fo
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from device import access
+from device.access import Permission
 from device.models import ArchiveEntry, Case, Grant
+from engine import clock
 from engine.errors import N_, NotAllowedError, NotFoundError
 from engine.models import Instance, User
 from web.visibility import may_see
@@ -61,3 +64,11 @@ def require_overseer(user: User, case: Case) -> None:
 
 def may_revoke(user: User) -> bool:
     return bool(user.groups & REVOKERS)
+
+
+def may_redact(session: Session, case: Case, user: User) -> Permission | None:
+    """Retrieval operators, on nobody's own request: while the case is open, and later while a grant waits for it."""
+    if "operator" not in user.groups or user.username == case.applicant:
+        return None
+    waiting = any(grant.redacted for grant in access.active_grants(session, case, clock.now()))
+    return Permission("check", None, None) if not case.outcome or waiting else None

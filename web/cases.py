@@ -9,15 +9,16 @@ from flask import Blueprint, Flask, Response, flash, redirect, render_template, 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
-from device import access, documents
+from device import access, copies, documents
 from device.models import ArchiveEntry, Case, Grant
 from engine import clock, history, tasks
 from engine.errors import N_, FieldError, InvalidFormError, NotAllowedError, NotFoundError
 from engine.models import Instance, Task, User
 from web import brief, coverage, custody, diagrams, footage, forms_html, people, progress, sources
 from web.auth import person
-from web.case_access import may_revoke, oversees, require_overseer, visible_case
-from web.edge import reading, transaction
+from web.case_access import may_redact, may_revoke, oversees, require_overseer, visible_case
+from web.copies import under_way
+from web.edge import database, reading, settings, transaction
 from web.i18n import _, local
 from web.visibility import OFFICES
 
@@ -40,6 +41,7 @@ def page(case_id: int, tab: str, **parts: Any) -> str:
     """Render one tab of a case."""
     session, user = reading(), person()
     case, instance = visible_case(session, case_id, user)
+    shown_as = "footage" if tab == "redaction" else tab  # a page about one film of it
     shown = [key for key in TABS if key not in {"custody", "access"} or oversees(user, case)]
     waiting = [task for task in tasks.of_instance(session, instance.id) if task.state in {"open", "claimed"}]
     people.remember([case.applicant, *(task.claimed_by or task.assignee for task in waiting)])
@@ -48,7 +50,7 @@ def page(case_id: int, tab: str, **parts: Any) -> str:
         case=case,
         instance=instance,
         tabs=[
-            {"address": url_for(f"cases.{key}", case_id=case_id), "label": _(TABS[key]), "current": key == tab}
+            {"address": url_for(f"cases.{key}", case_id=case_id), "label": _(TABS[key]), "current": key == shown_as}
             for key in shown
         ],
         waiting=waiting,
@@ -144,14 +146,29 @@ def show_footage(case_id: int) -> Any:
     """Each camera's master with its facts, and the viewing copy in a player for whoever may see it (P3)."""
     session, user = reading(), person()
     case, instance = visible_case(session, case_id, user)
+    permission = access.may_view(session, case, user, clock.now())
+    takes = footage.takes(session, case, instance)
+    own = {}
+    if permission is not None and permission.grant_id is not None:
+        own = {take.master.id: copies.own_copy(session, take.viewing, permission) for take in takes if take.viewing}
     return page(
         case_id,
         "footage",
-        takes=footage.takes(session, case, instance),
-        permission=access.may_view(session, case, user, clock.now()),
+        takes=takes,
+        permission=permission,
+        own=own,
+        may_redact=may_redact(session, case, user) is not None,
+        to_redact=_waits_for_redaction(session, case, takes),
+        under_way=under_way(session, case, user),
         lapsed=_lapsed(session, case, user),
         jobs=progress.under_way(session, instance),
     )
+
+
+def _waits_for_redaction(session: Session, case: Case, takes: list[footage.Take]) -> bool:
+    """Whether the approval asks for redaction and some footage has no redacted copy yet."""
+    asked = any(grant.redacted for grant in access.active_grants(session, case, clock.now()))
+    return asked and any(not take.replaced and take.redacted is None for take in takes)
 
 
 def _lapsed(session: Session, case: Case, user: User) -> Grant | None:
@@ -205,7 +222,8 @@ def show_access(case_id: int) -> Any:
     grants = list(session.scalars(select(Grant).where(Grant.case_id == case.id).order_by(Grant.id.desc())))
     people.remember(grant.username for grant in grants)
     active = access.active_grants(session, case, clock.now())
-    return page(case_id, "access", grants=grants, revocable=bool(active) and may_revoke(user))
+    made = copies.of_case(session, case)
+    return page(case_id, "access", grants=grants, made=made, revocable=bool(active) and may_revoke(user))
 
 
 @blueprint.post("/<int:case_id>/access/revoke")
@@ -221,6 +239,7 @@ def revoke(case_id: int) -> Any:
     with transaction() as session:
         case = session.get_one(Case, case_id)
         ended = access.revoke(session, case, reason, actor=user.username, at=clock.now())
+    copies.remove_ended(database(), settings())
     flash(_("%(count)s accesses were ended.", count=ended), "success")
     return redirect(url_for("cases.access", case_id=case_id))
 

@@ -10,8 +10,10 @@ import click
 from sqlalchemy import select
 
 import device.operators  # noqa: F401 - registers what diagrams may call
-from device import media_cli
+from device import copies, media_cli
 from device.cli import recorder, simulate_recorder
+from device.models import Case
+from device.watermark import printed
 from engine import backtest, clock, definitions, identity, lint
 from engine.errors import DefinitionError, DiaoquError, InvalidFormError, NotFoundError
 from engine.jobs import LEASE
@@ -119,6 +121,30 @@ def worker(site: str | None, slots: int, lease: float) -> None:
         click.echo("worker: waiting for jobs")
         stop.wait()
         running.stop()
+
+
+# ---- leaks ----------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("code")
+@click.option("--by", required=True, help="Who asks (noted on the case).")
+def trace(code: str, by: str) -> None:
+    """Say whose copy a code is that was read off a leaked clip; ? stands for a letter that cannot be read.
+
+    Status 1 when no copy has it.
+    """
+    with opened() as (database, _), database.transaction() as session:
+        if identity.find(session, by) is None:
+            raise NotFoundError("There is no user %(username)s.", username=by)
+        found = copies.trace(session, code, by=by)
+        for copy in found:
+            number = session.get_one(Case, copy.grant.case_id).number
+            at = copy.asked_at.isoformat()
+            click.echo("\t".join((printed(copy.code), copy.grant.username, number, copy.source.camera, at)))
+    if not found:
+        click.echo("diaoqu: no copy has this code", err=True)
+        sys.exit(1)
 
 
 # ---- definitions ----------------------------------------------------------------------------------------------------

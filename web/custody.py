@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from device.models import CaseEvent
+from device.watermark import printed
 from engine.errors import N_
 from web.brief import camera_name
 from web.i18n import _, format_bytes, format_time
@@ -17,6 +18,10 @@ WORDS = {
     "reported": N_("wrote the report of the retrieval"),
     "checked": N_("checked for damage"),
     "derived": N_("made a viewing copy"),
+    "proposed": N_("looked for faces"),
+    "reviewed": N_("reviewed the regions to paint over"),
+    "redacted": N_("made a redacted copy"),
+    "marked": N_("made a copy for a viewer"),
     "copied": N_("copied to a store and read back"),
     "granted": N_("granted access"),
     "lapsed": N_("granted no access: its end had passed"),
@@ -24,6 +29,7 @@ WORDS = {
     "viewed": N_("viewed"),
     "captured": N_("saved a picture"),
     "downloaded": N_("downloaded"),
+    "traced": N_("looked up whose copy a code is"),
     "discarded": N_("discarded a working copy"),
     "printed": N_("printed a form"),
     "archived": N_("sealed into the archive"),
@@ -60,6 +66,9 @@ LABELS = {
     "number": N_("Case"),
     "applicant": N_("Applicant"),
     "shelf": N_("Shelf number"),
+    "code": N_("Code"),
+    "with_master": N_("With the master"),
+    "redacted": N_("Redacted copies only"),
 }
 """The particulars that are shown, in this order; digests and the rest stand in the event's exact text beside it."""
 
@@ -95,6 +104,10 @@ def _said(key: str, value: Any) -> str:
         return camera_name(str(value))
     if key == "size" and isinstance(value, int):
         return format_bytes(value)
+    if key == "code":
+        return printed(str(value))
+    if value is True:
+        return _("yes")
     if isinstance(value, list):
         return _(", ").join(map(str, value))
     return str(value)

@@ -13,11 +13,11 @@ from flask import Blueprint, Response, request, send_file
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from device import access, evidence
+from device import access, copies, evidence
 from device.access import Permission
 from device.models import Case, CaseEvent, EvidenceItem
 from engine import clock
-from engine.errors import N_, NotAllowedError, NotFoundError
+from engine.errors import N_, ConflictError, NotAllowedError, NotFoundError
 from engine.models import Instance, User
 from web.auth import person
 from web.case_access import visible_case
@@ -45,13 +45,14 @@ class Take:
     viewing: EvidenceItem | None
     report: dict[str, Any]
     verdict: str = ""
+    redacted: EvidenceItem | None = None
     findings: list[dict[str, Any]] = field(default_factory=list)
     replaced: bool = False
 
 
 def takes(session: Session, case: Case, instance: Instance) -> list[Take]:
     """What was retrieved for a case, in the order of the cameras' retrieval; what counts before what was replaced."""
-    items = evidence.items_of(session, case, "master", "viewing_copy", "report")
+    items = evidence.items_of(session, case, "master", "viewing_copy", "redacted_copy", "report")
     counted = _counted(instance)
     found = []
     for master in items:
@@ -65,6 +66,7 @@ def takes(session: Session, case: Case, instance: Instance) -> list[Take]:
                 next((item for item in reversed(derived) if item.kind == "viewing_copy"), None),
                 master.facts.get("report") or {},
                 checks[-1]["verdict"] if checks else "",
+                next((item for item in reversed(derived) if item.kind == "redacted_copy"), None),
                 checks[-1]["findings"] if checks else [],
                 bool(counted) and not {master.id, master.master_id} & counted,
             )
@@ -99,34 +101,58 @@ def acquired(found: Sequence[Take]) -> dict[str, list[list[str]]]:
 # ---- the film -------------------------------------------------------------------------------------------------------
 
 
-@blueprint.get("/<int:case_id>/footage/<int:item_id>")
-def media(case_id: int, item_id: int) -> Response:
-    """A viewing copy for the player, or with ?download=1 as a file where the access is of mode `copy`; both logged."""
-    session, user = reading(), person()
-    case, _instance = visible_case(session, case_id, user)
-    item = session.get(EvidenceItem, item_id)
-    if item is None or item.case_id != case.id or item.kind != "viewing_copy" or item.discarded_at is not None:
-        raise NotFoundError(N_("There is no such footage in this case."))
-    download = request.args.get("download") == "1"
+def permission_of(session: Session, case: Case, user: User) -> Permission:
+    """Raises NotAllowedError when the person may not see the footage of the case now."""
     permission = access.may_view(session, case, user, clock.now())
     if permission is None:
         raise NotAllowedError(
             N_("You may not see the footage of case %(number)s: you have no valid access."), number=case.number
         )
+    return permission
+
+
+def film_of(session: Session, case: Case, item_id: int) -> EvidenceItem:
+    """A viewing copy or a redacted copy of the case. Raises NotFoundError."""
+    item = session.get(EvidenceItem, item_id)
+    known = item is not None and item.case_id == case.id and item.discarded_at is None
+    if item is None or not known or item.kind not in {"viewing_copy", "redacted_copy"}:
+        raise NotFoundError(N_("There is no such footage in this case."))
+    return item
+
+
+@blueprint.get("/<int:case_id>/footage/<int:item_id>")
+def media(case_id: int, item_id: int) -> Response:
+    """A film for the player, or with ?download=1 as a file where the access is of mode `copy`; both logged.
+
+    The playback check sees the film itself; a recipient gets their own copy of it, with their name burned in.
+    """
+    session, user = reading(), person()
+    case, _instance = visible_case(session, case_id, user)
+    item = film_of(session, case, item_id)
+    download = request.args.get("download") == "1"
+    permission = permission_of(session, case, user)
     if download and not permission.download:
         raise NotAllowedError(
             N_("Your access to case %(number)s is for viewing only: it delivers no file."), number=case.number
         )
-    path = evidence.locate(session, settings(), item)
+    shown, code = item, ""
+    if permission.grant_id is not None:
+        if item.kind != "viewing_copy":
+            raise NotFoundError(N_("There is no such footage in this case."))
+        own = copies.own_copy(session, item, permission)
+        if own.item is None:
+            raise ConflictError(N_("Your own copy of this footage is not ready: ask for it on the footage page."))
+        shown, code = own.item, own.code
+    path = evidence.locate(session, settings(), shown)
     if request.method == "GET":
-        _log(case, item, user, permission, "downloaded" if download else "viewed")
-    name = f"{case.number}-{item.camera}{path.suffix}"
-    response = send_file(path, mimetype=item.media_type, conditional=True, as_attachment=download, download_name=name)
+        log(case, item, user, permission, "downloaded" if download else "viewed", **({"code": code} if code else {}))
+    name = "-".join(part for part in (case.number, item.camera, code) if part) + path.suffix
+    response = send_file(path, mimetype=shown.media_type, conditional=True, as_attachment=download, download_name=name)
     response.headers["Cache-Control"] = "private, no-store"  # a copy in the browser's cache would outlive the access
     return response
 
 
-def _log(case: Case, item: EvidenceItem, user: User, permission: Permission, kind: str) -> None:
+def log(case: Case, item: EvidenceItem, user: User, permission: Permission, kind: str, **facts: str) -> None:
     """Record the view before its first byte leaves; a player's later ranges of the same film add nothing."""
     at = clock.now()
     pause = SAME_BEGINNING if _begins() else LONGEST_PLAY
@@ -134,7 +160,7 @@ def _log(case: Case, item: EvidenceItem, user: User, permission: Permission, kin
         return
     with transaction() as session:
         watched = session.get_one(Case, case.id)
-        details = {"mode": permission.mode, "grant": permission.grant_id}
+        details = {"mode": permission.mode, "grant": permission.grant_id, **facts}
         origin = request.remote_addr or ""
         access.record(session, watched, kind, user.username, at=at, item=item.path, origin=origin, details=details)
 

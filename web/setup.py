@@ -9,7 +9,7 @@ from pathlib import Path
 import device.operators  # noqa: F401 - diagrams are checked against the registered operators
 from engine import definitions
 from engine.db import Database
-from engine.errors import ConflictError, NotFoundError
+from engine.errors import ConflictError
 from engine.settings import ROOT, Settings
 
 PROCEDURE = ROOT / "bpmn"
@@ -39,12 +39,18 @@ def make_secret(data: Path) -> None:
 
 
 def deploy_procedure(database: Database, *, by: str, note: str) -> None:
-    """Deploy bpmn/ when no version of the main process is deployed yet; process owners take it from there."""
+    """Deploy the processes of bpmn/ of which no version is deployed yet; process owners take them from there.
+
+    So a process that a newer release brings arrives by itself, and what owners have changed is never touched.
+    """
+    files = definitions.read_folder(PROCEDURE)
     with database.transaction() as session:
-        try:
-            definitions.latest(session, MAIN_PROCESS)
-        except NotFoundError:
-            definitions.deploy(session, definitions.read_folder(PROCEDURE), by=by, note=note)
+        known = {found.process_id for found in definitions.latest_versions(session)}
+        new = {file for process_id, (file, _name) in definitions.processes(files).items() if process_id not in known}
+        present = definitions.current_files(session)
+        brought = {name: text for name, text in files.items() if name in new or name not in present}
+        if new:
+            definitions.deploy(session, brought, by=by, note=note)
 
 
 def prepare() -> None:

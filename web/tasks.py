@@ -240,6 +240,7 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
     case = brief.case_of(session, instance.id)
     takes = _takes(session, task, case)
     permission = access.may_view(session, case, person(), clock.now()) if case and takes else None
+    checks = permission is not None and permission.grant_id is None
     application = task.data.get("application")
     form = brief.application_form(session, instance.definition_id)
     submitted: list[Any] = []
@@ -255,7 +256,7 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
         "overwritten_at": case.overwritten_at if case and not case.outcome else None,
         "timeline": brief.timeline_of(task.data, footage.acquired(takes)),
         # The playback check happens on the task's own page (clause 3.2), for those who may see the pictures.
-        "films": [take for take in takes if take.viewing] if permission and not task.signature else [],
+        "films": [take for take in takes if take.viewing] if checks and not task.signature else [],
         "sent_back": _sent_back(task),
         "fault": _fault(session, task),
         "checks": _checks(task),

@@ -4,6 +4,17 @@ The cases' part of the ledger registers itself here too, because every process t
 """
 
 from device import ledger
-from device.operators import access, acquisition, archive, case, evidence, footage, notice, recorder
+from device.operators import access, acquisition, archive, case, derivation, evidence, footage, notice, recorder
 
-__all__ = ["access", "acquisition", "archive", "case", "evidence", "footage", "ledger", "notice", "recorder"]
+__all__ = [
+    "access",
+    "acquisition",
+    "archive",
+    "case",
+    "derivation",
+    "evidence",
+    "footage",
+    "ledger",
+    "notice",
+    "recorder",
+]

@@ -9,8 +9,12 @@ from engine.operators import StepContext, operator
 
 
 @operator("access/grant", zh="授予访问权限", en="Grant access", synchronous=True)
-def grant(context: StepContext, *, user: str, mode: str, until: str) -> dict[str, Any]:
+def grant(
+    context: StepContext, *, user: str, mode: str, until: str, master: bool = False, redacted: bool = False
+) -> dict[str, Any]:
     """Let a person see the footage until `until`; a date means the end of that day in local time.
+
+    `master` delivers the untouched master too (mode copy), `redacted` only copies in which regions are painted over.
 
     When that time has passed already, nothing is granted, and the case says so: nobody approved a longer use.
     """
@@ -21,7 +25,8 @@ def grant(context: StepContext, *, user: str, mode: str, until: str) -> dict[str
         details = {"user": user, "mode": mode, "expires_at": ends.isoformat()}
         access.record(session, case, "lapsed", context.actor, at=context.at, details=details)
     else:
-        access.grant(session, case, user, mode, ends, actor=context.actor, at=context.at)
+        extent = {"master": master, "redacted": redacted}
+        access.grant(session, case, user, mode, ends, actor=context.actor, at=context.at, **extent)
     return {"user": user, "mode": mode, "expires_at": ends.isoformat()}
 
 

@@ -23,7 +23,14 @@ from engine.history import events, stored_instant, verify_chain
 from engine.models import DeployedFile, HistoryEvent, Instance, Signature, Task
 from engine.operators import JobContext, operator
 
-_FOLDERS = {"master": "footage", "native": "native", "viewing_copy": "viewing", "report": "reports"}
+_FOLDERS = {
+    "master": "footage",
+    "native": "native",
+    "viewing_copy": "viewing",
+    "report": "reports",
+    "redacted_copy": "redaction",
+    "regions": "redaction",
+}
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS
 _ATTEMPTS = 100
 
@@ -71,7 +78,8 @@ class _Past:
 def _build(context: JobContext, case: Case, folder: Path) -> Bag:
     with context.database.reading() as session:
         past = _past(session, context, case)
-        items = accepted(context, evidence.items_of(session, case, *_FOLDERS))
+        known = [item for item in evidence.items_of(session, case, *_FOLDERS) if item.created_at <= past.at]
+        items = accepted(context, known)
         payload: dict[str, Content] = {
             _place_in_bag(item): evidence.verify_item(session, context.settings, item) for item in items
         }

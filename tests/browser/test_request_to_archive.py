@@ -158,7 +158,9 @@ def learn_the_result(visitor: Visitor, number: str) -> None:
     wait_for(visitor, visitor.main.locator("li", has_text=number))
     visitor.look("notices")
     open_case(visitor, number, "footage")
-    expect(page.locator("video")).to_have_count(2)
+    visitor.look("footage before the applicant's own copies are made")
+    page.get_by_role("button", name="制作我的观看件" if visitor.language == "zh" else "Make my copy").first.click()
+    expect(page.locator("video")).to_have_count(2, timeout=60_000)
     visitor.look("footage as the applicant sees it")
     with page.expect_download() as download:
         page.locator('a[href*="download=1"]').first.click()

@@ -329,6 +329,12 @@ class Request:
         """The address of the first viewing copy."""
         return f"{self.page}/footage/{self.items('viewing_copy')[-1].id}"
 
+    def own_footage(self, username: str) -> str:
+        """As `footage`, for a recipient, who has the copies made that carry their name."""
+        assert self.office.person(username).post(f"{self.page}/footage/copies", {}).status_code == 302
+        self.office.work()
+        return self.footage()
+
 
 def settings_in(folder: Path) -> Settings:
     return Settings(

@@ -27,7 +27,8 @@ def test_a_request_goes_from_application_to_archive(walk: Walk) -> None:
     walk.to_preparation().prepare().retrieve("gate")
     walk.submit("check_playback", PLAYED, by="operator")
     walk.back_up()
-    assert walk.calls("access/grant") == [{"user": "applicant", "mode": "view", "until": "2026-04-01"}]
+    limits = {"master": False, "redacted": False}
+    assert walk.calls("access/grant") == [{"user": "applicant", "mode": "view", "until": "2026-04-01", **limits}]
     walk.record()
     walk.submit("countersign_record", {"decision": "approve"}, by="archivist")
     walk.archive()

@@ -196,7 +196,7 @@ def test_conduct_an_emergency_is_archived_only_after_its_ratification(at: Arrive
     assert request.waiting == {"register_shelf"}
     request.lead()
     assert (request.instance.state, request.case.outcome) == ("completed", "archived")
-    assert request.office.person("applicant").get(request.footage()).status_code == 200
+    assert request.office.person("applicant").get(request.own_footage("applicant")).status_code == 200
     assert request.data["chair_decision"]["decision"] == "approve"
     assert [vote["decision"] for vote in request.data["ratifications"]] == ["approve", "approve"]
 
@@ -210,7 +210,7 @@ def decisions(request: Request) -> list[str]:
 @pytest.mark.parametrize("how", ["refused", "silent"])
 def test_conduct_an_emergency_that_is_not_ratified_loses_its_access(at: Arrive, how: str) -> None:
     request = at("complete_record", "emergency")
-    applicant, footage = request.office.person("applicant"), request.footage()
+    applicant, footage = request.office.person("applicant"), request.own_footage("applicant")
     assert applicant.get(footage).status_code == 200
     if how == "refused":
         request.vote("ratify_emergency", member3="refuse", member2="refuse")

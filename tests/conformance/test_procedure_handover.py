@@ -43,7 +43,7 @@ def test_4_1_the_applicant_is_told_and_the_grant_expires(at: Arrive) -> None:
     assert (handover["access"], handover["expires_at"]) == ("view", grant.expires_at.astimezone(LOCAL_TIME).isoformat())
     applicant = request.office.person("applicant")
     assert applicant.get(f"{request.page}/footage").status_code == 200
-    assert applicant.get(request.footage()).status_code == 200
+    assert applicant.get(request.own_footage("applicant")).status_code == 200
 
 
 def test_4_1_the_applicant_is_told_where_it_is_stored_and_how_to_see_it(at: Arrive) -> None:
@@ -58,7 +58,7 @@ def test_4_1_access_ends_on_its_date(at: Arrive) -> None:
     request = at("archived")
     applicant = request.office.person("applicant")
     request.office.wait(days=13)
-    assert applicant.get(request.footage()).status_code == 200
+    assert applicant.get(request.own_footage("applicant")).status_code == 200
     request.office.wait(days=2)
     assert applicant.get(request.footage()).status_code == 403
     assert applicant.get(request.page).status_code == 200, "the case itself stays known to its applicant"
@@ -111,7 +111,8 @@ def test_p3_footage_is_not_public_and_stays_in_no_cache(at: Arrive) -> None:
     request = at("complete_record")
     anonymous = request.office.app.test_client().get(request.footage())
     assert (anonymous.status_code, "/sign-in" in anonymous.location) == (302, True)
-    seen = request.office.person("applicant").get(request.footage())
+    seen = request.office.person("applicant").get(request.own_footage("applicant"))
+    assert seen.status_code == 200
     assert "no-store" in seen.headers["Cache-Control"]
 
 
@@ -119,7 +120,7 @@ def test_p3_every_view_is_logged(at: Arrive) -> None:
     request = at("complete_record")
     request.office.person("operator").get(request.footage())
     applicant = request.office.person("applicant")
-    applicant.get(request.footage())
+    applicant.get(request.own_footage("applicant"))
     applicant.get(request.footage(), headers={"Range": "bytes=5000-"})
     request.office.wait(minutes=5)
     applicant.get(request.footage(), headers={"Range": "bytes=0-"})
@@ -137,17 +138,15 @@ def test_p3_every_view_is_logged(at: Arrive) -> None:
 @pytest.mark.parametrize("range_", ["bytes=1-", "bytes=-5000", "bytes=40000-49999"])
 def test_p3_a_view_that_does_not_begin_at_the_beginning_is_logged_too(at: Arrive, range_: str) -> None:
     request = at("complete_record")
-    assert request.office.person("applicant").get(request.footage(), headers={"Range": range_}).status_code in (
-        200,
-        206,
-    )
+    film = request.own_footage("applicant")
+    assert request.office.person("applicant").get(film, headers={"Range": range_}).status_code in (200, 206)
     assert [event.actor for event in request.log("viewed")] == ["applicant"]
 
 
 def test_p3_a_revoked_access_is_over_at_once(at: Arrive) -> None:
     request = at("complete_record")
     applicant, archivist = request.office.person("applicant"), request.office.person("archivist")
-    assert applicant.get(request.footage()).status_code == 200
+    assert applicant.get(request.own_footage("applicant")).status_code == 200
     assert applicant.post(f"{request.page}/access/revoke", {"reason": "不需要"}).status_code == 403
     assert archivist.post(f"{request.page}/access/revoke", {"reason": ""}).status_code == 422
     assert archivist.post(f"{request.page}/access/revoke", {"reason": "发现外传"}).status_code == 302
@@ -163,7 +162,7 @@ def test_conduct_a_view_or_still_grant_gives_no_download(at: Arrive, kind: str) 
     assert applicant.get(request.footage() + "?download=1").status_code == 403
     page = parsed(applicant.get(f"{request.page}/footage"))
     assert page.xpath('//a[contains(@href, "download")]') == []
-    assert applicant.get(request.footage()).status_code == 200
+    assert applicant.get(request.own_footage("applicant")).status_code == 200
     assert request.log("downloaded") == []
 
 
@@ -191,22 +190,75 @@ def test_conduct_nobody_else_takes_pictures_away(at: Arrive, kind: str, username
     assert request.log("captured") == []
 
 
-def test_conduct_a_copy_grant_delivers_the_viewing_copy_and_says_so_in_the_log(at: Arrive) -> None:
+def test_conduct_a_copy_grant_delivers_a_copy_in_the_recipients_name_and_says_so_in_the_log(at: Arrive) -> None:
     request = at("complete_record", "copy")
-    delivered = request.office.person("applicant").get(request.footage() + "?download=1")
-    (copy,) = request.items("viewing_copy")
+    delivered = request.office.person("applicant").get(request.own_footage("applicant") + "?download=1")
+    (viewing,), (own,) = request.items("viewing_copy"), request.items("viewer_copy")
     assert delivered.headers["Content-Disposition"].startswith("attachment")
-    assert delivered.data == request.file(copy).read_bytes()
-    assert [(event.actor, event.item) for event in request.log("downloaded")] == [("applicant", copy.path)]
+    assert delivered.data == request.file(own).read_bytes() != request.file(viewing).read_bytes()
+    assert own.facts["derivation"]["parameters"]["lines"][0] == "李申请（applicant）"
+    (event,) = request.log("downloaded")
+    assert (event.actor, event.item, details(event)["code"]) == (
+        "applicant",
+        viewing.path,
+        own.facts["derivation"]["code"],
+    )
 
 
 @pytest.mark.parametrize("kind", ["view", "copy"])
-def test_conduct_the_master_leaves_the_house_in_no_mode(at: Arrive, kind: str) -> None:
+def test_conduct_without_the_approvals_word_the_master_leaves_the_house_in_no_mode(at: Arrive, kind: str) -> None:
     request = at("complete_record", kind)
     for item in request.items("master", "report"):
-        for query in ("", "?download=1"):
+        for query in ("", "?download=1", "/master"):
             answer = request.office.person("applicant").get(f"{request.page}/footage/{item.id}{query}")
-            assert answer.status_code == 404
+            assert answer.status_code in (403, 404)
+    assert request.log("downloaded") == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("kind", "delivered"), [("copy", True), ("still", False)])
+def test_conduct_the_master_goes_out_in_the_mode_copy_where_every_approving_member_says_so(
+    at: Arrive, kind: str, delivered: bool
+) -> None:
+    request = at("vote_committee", kind)
+    for member in ("member1", "member2"):
+        assert request.submit("vote_committee", {"decision": "approve", "master": True}, by=member).status == 200
+    request.office.work()
+    request.lead("complete_record", leave=("complete_record",))
+    (master,) = request.items("master")
+    answer = request.office.person("applicant").get(f"{request.page}/footage/{master.id}/master")
+    assert (answer.status_code == 200) == delivered
+    assert [event.item for event in request.log("downloaded")] == ([master.path] if delivered else [])
+    if delivered:
+        assert answer.data == request.file(master).read_bytes()
+
+
+@pytest.mark.long
+def test_n2_where_the_approval_asks_for_redaction_only_a_redacted_copy_goes_out(at: Arrive) -> None:
+    request = at("vote_committee", "copy")
+    request.submit("vote_committee", {"decision": "approve", "redact": True, "master": True}, by="member1")
+    request.submit("vote_committee", {"decision": "approve", "master": True}, by="member2")
+    request.office.work()
+    request.lead("complete_record", leave=("complete_record",))
+    applicant, operator = request.office.person("applicant"), request.office.person("operator")
+    (master,) = request.items("master")
+    assert applicant.get(request.own_footage("applicant")).status_code == 409, "nothing before it is redacted"
+    assert applicant.get(f"{request.page}/footage/{master.id}/master").status_code == 403
+    desk = f"{request.page}/redaction/{master.id}"
+    assert operator.post(f"{desk}/faces", {}).status_code == 302
+    request.office.work()
+    assert len(request.items("faces")) == 1
+    hidden = {"rows": "1", "from-0": "0", "to-0": "60", "x-0": "10", "y-0": "10", "width-0": "80", "height-0": "60"}
+    assert operator.post(desk, hidden).status_code == 302
+    request.office.work()
+    (listed,), (redacted,) = request.items("regions"), request.items("redacted_copy")
+    made = redacted.facts["derivation"]
+    assert (made["master"], made["regions"], made["asked_by"]) == (master.digest, listed.digest, "operator")
+    assert sorted(copy.store for copy in redacted.copies) == ["backup", "primary"]
+    assert applicant.get(request.own_footage("applicant")).status_code == 200
+    (own,) = request.items("viewer_copy")
+    assert own.facts["derivation"]["source"] == redacted.digest
+    assert [event.actor for event in request.log("reviewed")] == ["operator"]
 
 
 # ---- 4.2 ------------------------------------------------------------------------------------------------------------
@@ -301,7 +353,7 @@ def test_4_1_access_is_the_applicants_alone(at: Arrive) -> None:
     office = first.office
     second = office.apply("gate", by="colleague").lead("complete_record", leave=("complete_record",))
     for request, other in ((first, second), (second, first)):
-        assert office.person(request.applicant).get(request.footage()).status_code == 200
+        assert office.person(request.applicant).get(request.own_footage(request.applicant)).status_code == 200
         assert office.person(request.applicant).get(other.footage()).status_code == 404
         mixed = f"{request.page}/footage/{other.items('viewing_copy')[0].id}"
         assert office.person(request.applicant).get(mixed).status_code == 404

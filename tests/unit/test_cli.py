@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 from procedure import House
 
-from engine import identity, live
+from device import access, copies, evidence
+from device.models import Case, Grant
+from engine import clock, identity, live
 from engine.db import Database
 from engine.settings import ROOT
 from web.cli import main
@@ -236,7 +238,7 @@ def test_a_folder_without_any_file_of_a_deployment_is_wrong_use(diaoqu: Command,
 
 def test_deploying_says_which_version_it_made(diaoqu: Command, tmp_path: Path) -> None:
     first = diaoqu("deploy", str(ROOT / "bpmn"), "--by", "owner", "--note", "first")
-    assert (first.exit_code, first.stdout) == (0, "footage_retrieval version 1\n")
+    assert (first.exit_code, first.stdout) == (0, "footage_derivation version 1\nfootage_retrieval version 1\n")
     again = diaoqu("deploy", str(ROOT / "bpmn"))
     assert (again.exit_code, again.stdout) == (0, "Nothing has changed.\n")
     changed = tmp_path / "footage_retrieval.bpmn"
@@ -414,3 +416,27 @@ def test_the_database_is_brought_up_to_date_and_its_password_is_not_printed(diao
         assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
     finally:
         connection.close()
+
+
+# ---- trace ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_code_is_traced_to_its_viewer_and_the_search_is_noted(finished: tuple[Path, UUID], tmp_path: Path) -> None:
+    folder = tmp_path / "copied"
+    shutil.copytree(finished[0], folder)
+    database = Database(f"sqlite:///{folder / 'diaoqu.db'}")
+    with database.transaction() as session:
+        case = session.query(Case).one()
+        (grant,), (film,) = session.query(Grant).all(), evidence.items_of(session, case, "viewing_copy")
+        code = copies.ask(session, grant.id, film, clock.now()).code
+    found = run(folder, "trace", f"{code[:4]}-{code[4:7]}?", "--by", "auditor")
+    assert found.exit_code == 0
+    assert found.stdout.split("\t")[:4] == [f"{code[:4]}-{code[4:]}", "applicant", case.number, "gate"]
+    with database.reading() as session:
+        last = access.case_events(session, session.get_one(Case, case.id))[-1]
+    assert (last.kind, last.actor) == ("traced", "auditor")
+    database.dispose()
+    assert run(folder, "trace", "00000000", "--by", "auditor").exit_code == 1
+    assert "is no code" in run(folder, "trace", "short", "--by", "auditor").stderr
+    assert "no user" in run(folder, "trace", code, "--by", "nobody").stderr
+    assert run(folder, "trace", code).exit_code == 2

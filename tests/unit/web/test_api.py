@@ -267,11 +267,8 @@ def test_a_deployment_answers_the_versions_it_made(api: Caller, owner: str) -> N
     answer = api(owner, "POST", "/deployments", **posted(("footage_retrieval.bpmn", CHANGED)))
     assert answer.status_code == 201
     assert answer.json == {"definitions": [{"process_id": "footage_retrieval", "version": 2}]}
-    versions = api(owner, "GET", "/definitions").json
-    assert [(found["process_id"], found["version"]) for found in versions] == [
-        ("footage_retrieval", 1),
-        ("footage_retrieval", 2),
-    ]
+    versions = [found for found in api(owner, "GET", "/definitions").json if found["process_id"] == "footage_retrieval"]
+    assert [found["version"] for found in versions] == [1, 2]
 
 
 def test_what_has_not_changed_makes_no_version(api: Caller, owner: str) -> None:
@@ -303,6 +300,7 @@ def test_a_deployment_without_files_is_refused(api: Caller, owner: str) -> None:
 
 
 def test_a_refused_deployment_names_file_line_element_and_rule(api: Caller, owner: str) -> None:
+    before = api(owner, "GET", "/definitions").json
     wrong = DIAGRAM.replace(b'id="recorder/coverage"', b'id="recorder/guess"')
     answer = api(owner, "POST", "/deployments", **posted(("footage_retrieval.bpmn", wrong)))
     assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
@@ -311,7 +309,7 @@ def test_a_refused_deployment_names_file_line_element_and_rule(api: Caller, owne
     assert (problem["file"], problem["element"]) == ("footage_retrieval.bpmn", "verify_coverage")
     assert abs(problem["line"] - line) < 10
     assert "recorder/guess" in problem["message"]
-    assert len(api(owner, "GET", "/definitions").json) == 1
+    assert api(owner, "GET", "/definitions").json == before
 
 
 def test_nobody_else_deploys(api: Caller) -> None:

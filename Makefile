@@ -62,8 +62,9 @@ test-full: setup .venv/.dev ## The long matrices
 	.ci/packages
 	.ci/with-postgres $(BIN)/pytest -q -n 2 --dist worksteal -m long $(TESTS)
 
-bench: setup .venv/.dev ## One JSON line per figure, peers side by side
-	$(BIN)/python -m tests.bench
+bench: setup .venv/.dev ## One JSON line per figure, peers side by side (ONLY=engine: some)
+	if [ -z "$$DIAOQU_TEST_POSTGRES_URL" ] && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; \
+	  then POSTGRES_FSYNC=on .ci/with-postgres $(BIN)/python -m tests.bench $(ONLY); else $(BIN)/python -m tests.bench $(ONLY); fi
 
 lock: | .venv/bin/python ## Renew the lock files (hashes, no addresses)
 	$(BIN)/pip install -q uv

@@ -11,7 +11,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from lxml import etree
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
@@ -230,13 +230,19 @@ def versions(session: Session, process_id: str) -> list[ProcessDefinition]:
 
 def get(session: Session, process_id: str, version: int | None = None) -> ProcessDefinition:
     """A version of a process; the newest without `version`. Raises NotFoundError."""
-    query = select(ProcessDefinition).where(ProcessDefinition.process_id == process_id)
-    if version is not None:
-        query = query.where(ProcessDefinition.version == version)
-    found = session.scalars(query.order_by(ProcessDefinition.version.desc()).limit(1)).one_or_none()
+    query = _NEWEST if version is None else _NEWEST.where(ProcessDefinition.version == version)
+    found = session.scalars(query, {"process": process_id}).one_or_none()
     if found is None:
         raise NotFoundError(N_("There is no process %(process)s of that version."), process=process_id[:100])
     return found
+
+
+_NEWEST = (
+    select(ProcessDefinition)
+    .where(ProcessDefinition.process_id == bindparam("process"))
+    .order_by(ProcessDefinition.version.desc())
+    .limit(1)
+)
 
 
 def by_id(session: Session, definition_id: int) -> ProcessDefinition:

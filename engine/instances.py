@@ -15,12 +15,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session, make_transient_to_detached
 
 from engine import clock, definitions, history, live, operators, outbox, payloads, projections, subscriptions
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
-from engine.models import HistoryEvent, Instance, ProcessDefinition
+from engine.models import Base, HistoryEvent, Instance, ProcessDefinition
 from engine.projections import ENDED
 from engine.spiff import WHILE_SUSPENDED, Input, StepResult
 
@@ -28,6 +28,8 @@ SNAPSHOT_EVERY = 20
 """Inputs between two snapshots: what a restart has to repeat at most."""
 
 LONGEST_REASON = 1000
+
+_BEGIN = insert(Base.metadata.tables["instances"])
 
 
 def start(
@@ -57,23 +59,30 @@ def start(
     payloads.encode(dict(data))
     definition = definitions.get(session, process_id, version)
     at = clock.now()
-    instance = Instance(
-        id=uuid4(),
-        definition_id=definition.id,
-        process_id=definition.process_id,
-        version=definition.version,
-        business_key=business_key,
-        state="running",
-        started_by=starter or by,
-        started_at=at,
-        changed_at=at,
-        seq=0,
-        head=history.GENESIS,
-        data=dict(data),
-        restarted_from=repeats.instance_id if repeats else None,
-    )
+    row = {
+        "id": uuid4(),
+        "definition_id": definition.id,
+        "process_id": definition.process_id,
+        "version": definition.version,
+        "business_key": business_key,
+        "state": "running",
+        "started_by": starter or by,
+        "started_at": at,
+        "changed_at": at,
+        "ended_at": None,
+        "due_at": None,
+        "seq": 0,
+        "head": history.GENESIS,
+        "data": dict(data),
+        "snapshot": None,
+        "snapshot_seq": 0,
+        "restarted_from": repeats.instance_id if repeats else None,
+        "revision": 1,
+    }
+    session.connection().execute(_BEGIN, row)  # a synchronous operator of the first step may refer to the row
+    instance = Instance(**row)
+    make_transient_to_detached(instance)
     session.add(instance)
-    session.flush()  # a synchronous operator of the first step may refer to the row
     chosen = {} if event is None else {"event": event, **(facts or {})}
     repeated = repeats.payload() if repeats else {}
     payload = {"data": dict(data), **chosen, **repeated, **_origin(definition)}

@@ -66,6 +66,9 @@ bench: setup .venv/.dev ## One JSON line per figure, peers side by side (ONLY=en
 	if [ -z "$$DIAOQU_TEST_POSTGRES_URL" ] && ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; \
 	  then POSTGRES_FSYNC=on .ci/with-postgres $(BIN)/python -m tests.bench $(ONLY); else $(BIN)/python -m tests.bench $(ONLY); fi
 
+corpus: setup .venv/.dev ## Run a folder of other people's diagrams here and in the bare library (DIR=…, ADAPT=1)
+	$(BIN)/python -m tests.corpus $(if $(filter 1,$(ADAPT)),--adapt) "$(DIR)"
+
 lock: | .venv/bin/python ## Renew the lock files (hashes, no addresses)
 	$(BIN)/pip install -q uv
 	for extra in "requirements.lock --extra postgres" "requirements-dev.lock --extra postgres --extra dev"; do set -- $$extra; out=$$1; shift; \
@@ -82,4 +85,4 @@ messages: .venv/.dev ## Collect the texts of the user interface into the catalog
 clean: ## Remove what set-up built (not data/)
 	rm -rf .venv web/assets/node_modules web/static/build
 
-.PHONY: help setup demo run check test test-full bench lock messages clean
+.PHONY: help setup demo run check test test-full bench corpus lock messages clean

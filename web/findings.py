@@ -17,6 +17,7 @@ TITLES: Mapping[str, str] = {
     "called-start": N_("The called process waits for an event to start"),
     "correlation": N_("The message would find no receiver"),
     "correlation-unknown": N_("Every case would take the message"),
+    "deadlock": N_("The process would wait for itself"),
     "default-flow": N_("The default flow does not leave this element"),
     "diagram-size": N_("The diagram is too large"),
     "dmn-cell": N_("A cell of the decision table is not understood"),

@@ -8,9 +8,32 @@ from engine.lint.report import BPMN, SPIFF, Report, is_variable, kind, namespace
 from engine.lint.xml import Node
 
 _EXECUTION = re.compile(
-    r"http://(camunda\.org/schema/(zeebe/)?1\.0(/bpmn)?|activiti\.org/bpmn|flowable\.org/(bpmn|design)"
+    r"http://(camunda\.org/schema/(zeebe/)?1\.0(/bpmn)?|activiti\.org/bpmn|flowable\.org/bpmn"
     r"|www\.jboss\.org/drools)"
 )
+_HINTS = frozenset({
+    "async", "asyncAfter", "asyncBefore", "asynchronous", "diagramRelationId", "exclusive", "failedJobRetryTimeCycle",
+    "formFieldValidation", "historyLevel", "historyTimeToLive", "isStartableInTasklist", "jobPriority",
+    "modelerTemplate", "modelerTemplateIcon", "modelerTemplateVersion", "userTask", "versionTag",
+})  # fmt: skip
+"""What other engines' tools write about storage, transactions and their own pages; it changes no token's way."""
+_OPERATOR = "name an operator"
+_PEOPLE = "use the property assignee, candidateUsers or candidateGroup, or a lane"
+_FORM = "use the property formJsonSchemaFilename"
+_INSTEAD = {
+    **dict.fromkeys(("class", "delegateExpression", "expression", "taskDefinition", "topic", "type"), _OPERATOR),
+    **dict.fromkeys(("assignee", "assignmentDefinition", "candidateGroups", "candidateUsers"), _PEOPLE),
+    **dict.fromkeys(("formData", "formDefinition", "formKey", "userTaskForm"), _FORM),
+    **dict.fromkeys(("dueDate", "taskSchedule"), "use the property dueIn"),
+    **dict.fromkeys(
+        ("in", "ioMapping", "inputOutput", "out"), "compute values in a preScript, a postScript or a script task"
+    ),
+    **dict.fromkeys(("calledDecision", "decisionRef"), "use calledDecisionId"),
+    **dict.fromkeys(("executionListener", "taskListener"), "draw what shall happen as a task"),
+    **dict.fromkeys(("collection", "elementVariable", "loopCharacteristics"), "use loopDataInputRef and inputDataItem"),
+    "calledElement": "use the attribute calledElement of BPMN",
+    "subscription": "use correlationKey and correlationProperty",
+}
 _OWN = frozenset(
     {
         "",
@@ -90,10 +113,12 @@ def check_extensions(root: Node, report: Report) -> None:
         for name in (node.tag, *node.attrib):
             where = namespace(name)
             local = name.rpartition("}")[2]
-            if _EXECUTION.fullmatch(where):
-                report.error(node, "foreign-extension", f"{local} is for another engine and would be ignored")
-                break
-            if where not in _OWN and where not in seen:
+            if _EXECUTION.fullmatch(where) and local in _HINTS:
+                report.warning(node, "unknown-extension", f"{local} is for another engine and is ignored")
+            elif _EXECUTION.fullmatch(where):
+                instead = f": {_INSTEAD[local]}" if local in _INSTEAD else ""
+                report.error(node, "foreign-extension", f"{local} is for another engine and would be ignored{instead}")
+            elif where not in _OWN and where not in seen:
                 seen.add(where)
                 report.warning(node, "unknown-extension", f"{local} ({where[:80]}) is ignored")
         if node.tag.startswith(SPIFF) and node.tag.removeprefix(SPIFF) not in _EXTENSIONS:

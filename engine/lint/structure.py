@@ -116,21 +116,34 @@ def _check_reachable(nodes: Mapping[str, Node], flows: Mapping[str, Sequence[Nod
     for throws, catches in _links(nodes).values():
         for name in throws:
             follow[name] += catches
-    pending = [name for name, node in nodes.items() if kind(node) == "startEvent" or is_handler(node)]
-    if not pending:
+    starts = [name for name, node in nodes.items() if kind(node) == "startEvent" or is_handler(node)]
+    if not starts:
         return  # said already: there is no start event
-    seen: set[str] = set()
-    while pending:
-        name = pending.pop()
-        if name in nodes and name not in seen:
-            seen.add(name)
-            pending += follow[name]
+    seen = _reached(starts, follow)
     for name, node in nodes.items():
         goes_on = flows.get(name) or (_link_name(node) is not None and kind(node) == "intermediateThrowEvent")
         if name not in seen:
             report.error(node, "unreachable", "no path from a start event leads here")
         elif not goes_on and kind(node) != "endEvent" and not is_handler(node):
             report.error(node, "dead-end", "no flow leads on from here")
+        elif kind(node) == "parallelGateway":
+            before = _reached(starts, {**follow, name: []})
+            if any(name in targets and source not in before for source, targets in follow.items() if source in seen):
+                message = (
+                    "a flow comes back from behind this join, which waits for it: draw an exclusive gateway before"
+                )
+                report.error(node, "deadlock", message)
+
+
+def _reached(starts: Sequence[str], follow: Mapping[str, Sequence[str]]) -> set[str]:
+    seen: set[str] = set()
+    pending = list(starts)
+    while pending:
+        name = pending.pop()
+        if name in follow and name not in seen:
+            seen.add(name)
+            pending += follow[name]
+    return seen
 
 
 def _check_leaving(node: Node, flows: Sequence[Node], nodes: Mapping[str, Node], report: Report) -> None:

@@ -45,12 +45,14 @@ class MultiInstance:
         my_task.internal_data.update(merged=[], collected=[], total=len(items), remaining=list(items))
         in_place = self.data_output is not None and self._input_name() == self.data_output.bpmn_id
         my_task.internal_data["keyed"] = in_place or bool(items and isinstance(items[0][0], str))
-        for reference in (self.input_item, self.output_item):
-            if reference is not None:
-                my_task.data.pop(reference.bpmn_id, None)
+        names = [reference.bpmn_id for reference in (self.input_item, self.output_item) if reference is not None]
+        hidden = {name: my_task.data.pop(name) for name in names if name in my_task.data}
+        if hidden:  # by the items, until the activity has ended
+            my_task.internal_data["hidden"] = hidden
         if self.data_output is not None and not in_place:
             my_task.data[self.data_output.bpmn_id] = {} if my_task.internal_data["keyed"] else []
         if not items:
+            my_task.data.update(my_task.internal_data.pop("hidden", {}))
             return True
         my_task._set_state(TaskState.STARTED)
         for _ in items[:1] if self.sequential else items:
@@ -133,8 +135,8 @@ class MultiInstance:
             for child in list(self._instances(my_task)):  # type: ignore[attr-defined]  # mixed into a LoopTask
                 if not child.has_state(FINISHED):
                     child.cancel()
-            my_task._set_state(TaskState.READY)
-        elif len(internal["merged"]) >= internal["total"]:
+        if ends or len(internal["merged"]) >= internal["total"]:
+            my_task.data.update(internal.pop("hidden", {}))
             my_task._set_state(TaskState.READY)
         elif self.sequential and internal["remaining"]:
             self._start_next(my_task)

@@ -5,6 +5,7 @@ nobody else sees the changes.
 """
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -51,6 +52,7 @@ def install() -> None:
     Task.find_ancestor = _find_ancestor
     TaskSpec._run = _run
     TaskSpec._update = _update
+    TaskSpec._predict = _predict
     Workflow._remove_task = _remove_task
     TaskIterator.__init__ = _without_limit
     Workflow.update_waiting_tasks = _update_waiting_tasks
@@ -129,10 +131,29 @@ def _run(spec: TaskSpec, my_task: Task) -> bool | None:
         return None
 
 
+def _predict(
+    spec: TaskSpec,
+    my_task: Task,
+    seen: Sequence[TaskSpec] = (),
+    looked_ahead: int = 0,
+    mask: int = TaskState.PREDICTED_MASK,
+) -> None:
+    """As in the library, which looks ahead for ever when a loop has no decision in it; once round is enough."""
+    if my_task.has_state(mask):
+        spec._predict_hook(my_task)
+    way = (*seen, spec) if my_task.state == TaskState.FUTURE else seen
+    if my_task.has_state(TaskState.DEFINITE_MASK) or looked_ahead + 1 < spec.lookahead:
+        for child in my_task.children:
+            if child.has_state(mask) and not (child.state == TaskState.FUTURE and child.task_spec in way):
+                child.task_spec._predict(child, way, looked_ahead + 1, mask)
+
+
 def _update(spec: TaskSpec, my_task: Task) -> None:
     """As in the library; a timer, collection or cardinality that cannot be computed is an incident too."""
     if my_task.has_state(TaskState.PREDICTED_MASK):
         spec._predict(my_task)
+    elif my_task.state == TaskState.FUTURE and spec._outputs and not my_task._children:
+        spec._predict(my_task, mask=TaskState.FUTURE | TaskState.PREDICTED_MASK)
     try:
         ready = spec._update_hook(my_task)
     except RefusedInputError:

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from case import NAMESPACE, T0, Case
-from diagram import end, flows, gateway, process, script, start, user
+from diagram import MESSAGE, boundary, end, flows, gateway, process, script, start, subprocess, user
 
 from engine.spiff import Execution, Input, compile_definition
 
@@ -133,6 +133,25 @@ def test_true_and_one_are_different_values_at_a_join() -> None:
     case = Case(text, {"x": 1})
     case.do("a", x=True)
     assert case.do("b").opened[0].data["x"] is True
+
+
+def test_a_loop_without_a_decision_goes_on_until_something_else_ends_it() -> None:
+    """The library looks ahead into such a loop for ever."""
+    inner = (start("is"), gateway("exclusive", "m"), user("a", "b"), gateway("parallel", "f"), user("c"), end("ie"))
+    text = process(
+        start(),
+        subprocess("sp", *inner, flows("is > f > m > a > b > m", "f > c > ie")),
+        boundary("stop", "sp", MESSAGE),
+        end(),
+        flows("s > sp > e", "stop > e"),
+    )
+    case = Case(text)
+    case.do("c")
+    for number in range(20):
+        case.do("ab"[number % 2])
+    assert (case.ready, case.left("b")) == (["a"], 10)
+    case.give("message", name="go", payload={})
+    assert case.state == "completed"
 
 
 def test_a_long_loop_costs_the_same_in_every_round() -> None:

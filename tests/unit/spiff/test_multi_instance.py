@@ -21,6 +21,7 @@ from diagram import (
 )
 
 MEMBERS = {"members": list("abcd"), "again": [False, True]}
+OUTER = {"member": "outside", "vote": "before"}
 
 
 def voting(until: str = "", *, sequential: bool = False, over: str = "members", count: str = "") -> str:
@@ -214,3 +215,15 @@ def test_a_standard_loop_repeats_while_its_condition_holds() -> None:
     case.do("a", n=1)
     case.do("a", n=2)
     assert (case.state, case.left("a")) == ("completed", 2)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("output", ["", "votes"])
+def test_a_variable_with_the_name_of_the_item_is_there_again_afterwards(output: str, sequential: bool) -> None:
+    loop = instances("members", item="member", output=output, output_item="vote" * bool(output), sequential=sequential)
+    case = Case(process(start(), user("u", inside=loop), end(), flows("s > u > e")), {"members": ["a", "b"]} | OUTER)
+    for member in ("a", "b"):
+        assert case.live.task_data(case.task("u"))["member"] == member
+        case.do("u")
+    assert {key: case.data[key] for key in OUTER} == OUTER
+    assert case.data.get("votes") == ([None, None] if output else None)

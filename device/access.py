@@ -161,8 +161,8 @@ def record(
     """Append an event to the case's chain, in the caller's transaction.
 
     `kind` is a past participle: opened, acquired, reported, checked, derived, proposed, reviewed, redacted, marked,
-    copied, granted, lapsed, revoked, viewed, captured, downloaded, traced, discarded, printed, archived, closed.
-    `item` names the evidence item, `origin` the network address that it was done from.
+    copied, granted, lapsed, revoked, viewed, captured, downloaded, disclosed, traced, discarded, printed, archived,
+    closed, erased. `item` names the evidence item, `origin` the network address that it was done from.
     """
     session.flush()
     session.refresh(case, with_for_update=True)  # two events at once must not get the same place in the chain

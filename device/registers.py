@@ -11,8 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -314,8 +312,7 @@ def decrypt(settings: Settings, stored: str) -> str:
 
 
 def _cipher(settings: Settings) -> Fernet:
-    key = HKDF(algorithm=SHA256(), length=32, salt=None, info=_PURPOSE).derive(settings.secret_key.encode())
-    return Fernet(urlsafe_b64encode(key))
+    return Fernet(urlsafe_b64encode(settings.derived_key(_PURPOSE)))
 
 
 def _check_key(key: str) -> None:

@@ -1,5 +1,6 @@
 """Sessions on SQLite (WAL, FULL) and PostgreSQL with one code path; readers never take the write lock."""
 
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,9 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
 from engine.errors import N_, EngineError, NoRoomError
-from engine.settings import ROOT, SettingsError
+from engine.settings import ROOT, Settings, SettingsError
+
+_LOG = logging.getLogger(__name__)
 
 
 class DatabaseAwayError(EngineError):
@@ -40,9 +43,14 @@ class Database:
     `reading()` is for queries: it takes no write lock and never commits.
     """
 
-    def __init__(self, url: str) -> None:
-        """Opens no connection yet. Raises SettingsError when `url` is no address of a supported database."""
+    def __init__(self, url: str, master: bytes = b"") -> None:
+        """Opens no connection yet. `master` is the key that encrypts the keys of personal data (see `of`).
+
+        Raises:
+            SettingsError: `url` is no address of a supported database.
+        """
         self.url = url
+        self._info = {_MASTER: master}
         self.sqlite = _backend(url) == "sqlite"
         self._write_lock = threading.Lock()  # SQLite's busy timeout is unfair among threads; a lock is not
         if self.sqlite:
@@ -53,10 +61,15 @@ class Database:
         else:
             self.writer = self.reader = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
 
+    @classmethod
+    def of(cls, settings: Settings) -> "Database":
+        """The database of the settings, with what opens personal data. Raises SettingsError."""
+        return cls(settings.database_url, settings.derived_key(b"diaoqu personal keys 1"))
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Raises NoRoomError when the database's disk is full; nothing is stored then."""
-        session = Session(self.writer, expire_on_commit=False)
+        session = Session(self.writer, expire_on_commit=False, info=self._info)
         try:
             with self._write_lock if self.sqlite else nullcontext(), session, session.begin():
                 yield session
@@ -69,7 +82,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        session = Session(self.reader, expire_on_commit=False, autoflush=False)
+        session = Session(self.reader, expire_on_commit=False, autoflush=False, info=self._info)
         try:
             with session:
                 yield session
@@ -96,9 +109,37 @@ class Database:
                 N_("The database cannot be opened: %(reason)s"), reason=str(error.orig).strip().splitlines()[0]
             ) from error
 
+    def scrub(self) -> None:
+        """Clear away what the rows deleted by `destroying` were, outside of the tables; after their commit.
+
+        SQLite: everything in the write-ahead log. PostgreSQL: the dead rows in the file of the keys.
+        """
+        if not self.sqlite:
+            with self.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM (FULL) personal_keys")
+            return
+        pooled = self.writer.raw_connection()  # a checkpoint cannot run inside of a transaction
+        try:
+            busy = pooled.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        finally:
+            pooled.close()
+        if busy:
+            _LOG.warning("readers keep the write-ahead log: what was erased leaves it when the service is restarted")
+
     def dispose(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
+
+
+_MASTER = "master key of personal data"
+
+
+def master_key(session: Session) -> bytes:
+    """What the keys of personal data are encrypted with. Raises SettingsError when the session has none."""
+    found: bytes = session.info.get(_MASTER, b"")
+    if not found:
+        raise SettingsError(N_("Personal data needs DIAOQU_SECRET_KEY; this database was opened without it."))
+    return found
 
 
 _POSTGRES_DISK_FULL = "53100"
@@ -121,12 +162,33 @@ def afterwards(session: Session, action: Callable[[Database], None]) -> None:
     session.info.setdefault(_FOLLOW_UPS, []).append(action)
 
 
+@contextmanager
+def destroying(session: Session) -> Iterator[None]:
+    """What is deleted within the block is overwritten in the file, too; `Database.scrub` must follow the commit.
+
+    Elsewhere SQLite overwrites only where that costs no further write.
+    """
+    connection = session.connection()
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+    yield
+    if sqlite:
+        connection.exec_driver_sql("PRAGMA secure_delete=FAST")
+
+
 def _sqlite(url: str, begin: str) -> Engine:
     engine = create_engine(url, connect_args={"timeout": 30, "isolation_level": None, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "busy_timeout=30000",
+            "secure_delete=FAST",
+        ):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

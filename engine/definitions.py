@@ -283,6 +283,7 @@ class Loaded:
         self.compiled: CompiledDefinition = compile_files(texts, definition.process_id)
         self.forms: dict[str, Form] = {}
         self.translations: dict[str, dict[str, str]] = {}
+        self.personal: dict[str, frozenset[str]] | None = None
 
 
 _LOADED: WeakKeyDictionary[Engine, dict[int, Loaded]] = WeakKeyDictionary()
@@ -325,6 +326,21 @@ def form(session: Session, definition_id: int, name: str) -> Form:
             raise NotFoundError(N_("There is no form %(form)s."), form=name)
         version.forms[name] = parse_form(version.texts[file], file)
     return version.forms[name]
+
+
+def personal_fields(session: Session, definition_id: int) -> Mapping[str, frozenset[str]]:
+    """Where this version keeps personal data: variable ("" when a form has none) -> keys. Raises NotFoundError."""
+    version = loaded(session, definition_id)
+    if version.personal is None:
+        found: dict[str, frozenset[str]] = {}
+        for element in version.compiled.elements.values():
+            if element.form:
+                fields = form(session, definition_id, element.form).inputs
+                keys = frozenset(field.key for field in fields if field.personal)
+                if keys:
+                    found[element.variable] = found.get(element.variable, frozenset()) | keys
+        version.personal = found
+    return version.personal
 
 
 def translation(session: Session, definition_id: int, lang: str) -> dict[str, str]:

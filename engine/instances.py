@@ -18,7 +18,7 @@ import orjson
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, make_transient_to_detached
 
-from engine import clock, definitions, history, live, operators, outbox, payloads, projections, subscriptions
+from engine import clock, definitions, history, live, operators, outbox, payloads, personal, projections, subscriptions
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
 from engine.models import Base, HistoryEvent, Instance, ProcessDefinition
 from engine.projections import ENDED
@@ -59,8 +59,13 @@ def start(
     payloads.encode(dict(data))
     definition = definitions.get(session, process_id, version)
     at = clock.now()
+    new_id = uuid4()
+    if repeats:
+        entered = personal.moved(session, repeats.instance_id, new_id, data)
+    else:
+        entered = personal.seal_entering(session, new_id, definition.id, data)
     row = {
-        "id": uuid4(),
+        "id": new_id,
         "definition_id": definition.id,
         "process_id": definition.process_id,
         "version": definition.version,
@@ -73,7 +78,7 @@ def start(
         "due_at": None,
         "seq": 0,
         "head": history.GENESIS,
-        "data": dict(data),
+        "data": entered,
         "snapshot": None,
         "snapshot_seq": 0,
         "restarted_from": repeats.instance_id if repeats else None,
@@ -85,7 +90,7 @@ def start(
     session.add(instance)
     chosen = {} if event is None else {"event": event, **(facts or {})}
     repeated = repeats.payload() if repeats else {}
-    payload = {"data": dict(data), **chosen, **repeated, **_origin(definition)}
+    payload = {"data": instance.data, **chosen, **repeated, **_origin(definition)}
     step(session, instance, "start", payload, by=by, at=at)
     return instance
 
@@ -251,6 +256,7 @@ def cancel(session: Session, instance_id: UUID, reason: str, *, by: str) -> Step
 
 def send_message(session: Session, instance_id: UUID, name: str, payload: Mapping[str, Any], *, by: str) -> StepResult:
     """Deliver a message to an instance that waits for it. Raises as `advance`; ConflictError when it does not wait."""
+    personal.refuse(dict(payload))
     return advance(session, instance_id, "message", {"name": name, "payload": dict(payload)}, by=by)
 
 

@@ -23,7 +23,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, and_, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from engine import clock, instances, operators, payloads, projections, wakeup
+from engine import clock, instances, operators, payloads, personal, projections, wakeup
 from engine.db import Database
 from engine.errors import (
     N_,
@@ -356,13 +356,13 @@ def retry(session: Session, job_id: UUID, *, by: str, params: Mapping[str, Any] 
     instance, job = _incident(session, job_id)
     if not job.operator:
         job.state, job.ended_at = "done", clock.now()
-        payload = {"task": str(job.task_id), "data": dict(params or {})}
+        payload = {"task": str(job.task_id), "data": personal.seal_data(session, instance, params or {})}
         instances.step(session, instance, "retry", payload, by=by)
         return job
     if params is not None:
         operators.check_parameters(operators.get(job.operator), params)
         payloads.encode(dict(params))
-        job.params = dict(params)
+        job.params = personal.seal_anew(session, instance.id, job.params, params)
     refusal = projections.place(session, job)
     if refusal:
         raise ConflictError("%(message)s", message=refusal)

@@ -428,6 +428,21 @@ class Message(Base):
     __table_args__ = (Index(None, "state", "due_at"), Index(None, "state", "name"))
 
 
+# ---- personal data --------------------------------------------------------------------------------------------------
+
+
+class PersonalKey(Base):
+    """The key of one case's personal fields, itself encrypted (engine/personal.py); destroyed by its disposal.
+
+    `id` is that of the process instance, or of a draft (web/drafts.py), whose key goes with it.
+    """
+
+    __tablename__ = "personal_keys"
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    wrapped: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime]
+
+
 # ---- seals ----------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ engine.spiff.moving. A restart is the first input of a new instance; both histor
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from engine import definitions, history, instances, live, replay
+from engine import definitions, history, instances, live, personal, replay
 from engine.errors import N_, ConflictError, NotFoundError
 from engine.models import Instance, Task
 from engine.projections import OPEN
@@ -47,6 +47,7 @@ def modify(session: Session, instance_id: UUID | str, change: Change, reason: st
     """
     reason = instances.checked_reason(reason)
     instance = instances.lock(session, instance_id)
+    change = replace(change, set=personal.seal_data(session, instance, change.set))
     result = instances.step(session, instance, "modify", change.payload(reason), by=by)
     if result.state in ("running", "suspended"):
         _show_corrections(session, instance)

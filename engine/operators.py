@@ -98,6 +98,7 @@ class Operator:
     parameters: tuple[Parameter, ...]
     errors: tuple[str, ...]
     retries: int
+    personal: bool
     exclusive: Callable[[Session, Mapping[str, Any]], tuple[str, int, str]] | None
     refuses_first: bool = False
 
@@ -125,6 +126,7 @@ def operator(
     synchronous: bool = False,
     errors: tuple[str, ...] = (),
     retries: int = 5,
+    personal: bool = False,
     exclusive: Callable[[Session, Mapping[str, Any]], tuple[str, int, str]] | None = None,
     refuses_first: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -133,10 +135,14 @@ def operator(
     `errors` are the BPMN error codes it may raise. `exclusive(session, params)` gives (key, limit, site): no more than
     `limit` jobs with that key run at once, on workers of that site (a recorder allows one playback, FINDINGS).
     `refuses_first` promises that a synchronous operator writes nothing before the last thing that it may refuse.
+    With `personal` a job gets the personal data among its parameters opened, others as it is stored, encrypted.
 
     Raises:
-        ValueError: the id is taken, or a parameter's annotation is not str, int, float, bool, list, dict or Any.
+        ValueError: the id is taken, or a parameter's annotation is not str, int, float, bool, list, dict or Any; or a
+            synchronous operator, whose parameters are recorded, asks for personal data.
     """
+    if personal and synchronous:
+        raise ValueError(f"{id}: a synchronous operator cannot ask for personal data")
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         present = _REGISTRY.get(id)
@@ -154,7 +160,7 @@ def operator(
                 Parameter(parameter.name, JSON_TYPES[base], required, None if required else parameter.default)
             )
         _REGISTRY[id] = Operator(
-            id, function, synchronous, zh, en, tuple(parameters), errors, retries, exclusive, refuses_first
+            id, function, synchronous, zh, en, tuple(parameters), errors, retries, personal, exclusive, refuses_first
         )
         return function
 

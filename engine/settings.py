@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from engine.errors import N_, EngineError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,3 +85,7 @@ class Settings:
             seal_minutes=int(seal_minutes),
             message_hours=int(message_hours),
         )
+
+    def derived_key(self, purpose: bytes) -> bytes:
+        """32 bytes for one purpose, derived from DIAOQU_SECRET_KEY (HKDF, RFC 5869); for another, other bytes."""
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(self.secret_key.encode())

@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Text, and_, bindparam, or_, select, type_coerce
 from sqlalchemy.orm import Session, joinedload
 
-from engine import clock, definitions, identity, instances, payloads
+from engine import clock, definitions, identity, instances, payloads, personal
 from engine.errors import N_, ConflictError, NotAllowedError, NotFoundError
 from engine.forms import Option
 from engine.identity import Authority
@@ -240,7 +240,8 @@ def complete(
 
     `data` is what the person entered; only what the form defines is kept, under the task's variable together with
     `by`, `at` and, when signed, `signature`. The input event, the state changes, the signature and any jobs they
-    release are stored together or not at all. At most ten SQL statements.
+    release are stored together or not at all. Personal fields are stored encrypted (engine/personal.py), and may be
+    handed in as a program got them, encrypted for this case. At most ten SQL statements.
 
     Raises:
         NotFoundError: there is no such task.
@@ -290,7 +291,10 @@ def clean_data(
     *,
     sources: Mapping[str, Sequence[Option]] | None = None,
 ) -> dict[str, Any]:
-    """What would be stored of `data`: to show a person what they are about to sign. Raises InvalidFormError."""
+    """What would be stored of `data`, personal fields encrypted: to show a person what they are about to sign.
+
+    It may make the key of the case, so the session must be able to write. Raises InvalidFormError.
+    """
     instance = instances.get(session, task.instance_id)
     return _clean(session, instance, task, data, sources or {}, clock.now())
 
@@ -307,7 +311,16 @@ def _clean(
     if not task.form:
         return {}
     form = definitions.form(session, instance.definition_id, task.form)
-    return form.validate(data, sources=sources, now=at, names=task.data)
+
+    def opened(value: Any) -> Any:
+        return personal.opened(session, instance.id, value)
+
+    private = {field.key for field in form.inputs if field.personal}
+    given = {key: opened(value) if key in private else value for key, value in data.items()}  # what a program was given
+    personal.refuse(given)
+    clean = form.validate(given, sources=sources, now=at, names=task.data, opened=opened)
+    first = next(personal.envelopes(instance.data), None) is None
+    return personal.seal_form(session, instance.id, form, clean, first=first)
 
 
 # ---- signing --------------------------------------------------------------------------------------------------------
@@ -317,6 +330,7 @@ def signing_text(session: Session, task: Task, clean_data: Mapping[str, Any], *,
     """Exactly what a person signs: the case, the task, what they have seen (by its digest) and what they decided.
 
     The same `clean_data` gives the same text, so a page can show it before the password is asked for (clause 1.2).
+    Personal values stand in it as they are stored, encrypted: it can still be checked when they have been erased.
     """
     return _signing_text(session, instances.get(session, task.instance_id), task, clean_data, by)
 

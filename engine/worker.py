@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from engine import chores, jobs, messages, operators, reminders, seals, timers, wakeup
+from engine import chores, concealment, jobs, messages, operators, reminders, seals, timers, wakeup
+from engine.concealment import Concealment
 from engine.db import Database
 from engine.errors import BpmnError, DiaoquError, JobCancelledError
 from engine.jobs import ClaimedJob
@@ -164,13 +165,15 @@ class Worker:
         try:
             try:
                 found = operators.get(job.operator)
-                operators.check_parameters(found, job.params)
-                value = found.function(context, **job.params)
+                params, lease.concealed = concealment.shown_to(self.database, found, job)
+                operators.check_parameters(found, params)
+                value = found.function(context, **params)
                 lease.check()
-                jobs.finish(self.database, job, value)
+                jobs.finish(self.database, job, lease.concealed.value(value))
             except JobCancelledError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever an operator raises ends in a retry or an incident
+            except Exception as raised:  # noqa: BLE001 - whatever an operator raises ends in a retry or an incident
+                error = lease.concealed.error(raised)
                 level = logging.WARNING if isinstance(error, DiaoquError | BpmnError) else logging.ERROR
                 _LOG.log(level, "%s failed at attempt %s", job.operator, job.attempt, exc_info=error)
                 state = jobs.fail(self.database, job, error)
@@ -193,6 +196,7 @@ class _Lease:
         self.lost = threading.Event()
         self._database = database
         self._job = job
+        self.concealed = Concealment({})
         self._facts: dict[str, Any] = {}
         self._dirty = False
         self._lock = threading.Lock()
@@ -202,7 +206,7 @@ class _Lease:
 
     def __call__(self, **facts: Any) -> None:
         with self._lock:
-            self._facts.update(facts)
+            self._facts.update(self.concealed.value(facts))
             self._dirty = True
         self.check()
 

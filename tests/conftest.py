@@ -98,11 +98,22 @@ def postgres_url(worker_id: str) -> str:
     return make_url(POSTGRES_URL).set(database=name).render_as_string(hide_password=False)
 
 
+def settings_for(folder: Path, database_url: str) -> Settings:
+    return Settings(
+        data=folder,
+        database_url=database_url,
+        store_primary=f"file://{folder / 'store' / 'primary'}",
+        store_backup=f"file://{folder / 'store' / 'backup'}",
+        secret_key="a secret of more than thirty-two characters",
+        demo=True,
+    )
+
+
 @pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest, tmp_path: Path, empty_schema: Path) -> Iterator[Database]:
     """An empty database; on PostgreSQL too when DIAOQU_TEST_POSTGRES_URL names a server."""
     if request.param == "postgresql":
-        found = Database(request.getfixturevalue("postgres_url"))
+        found = Database.of(settings_for(tmp_path, request.getfixturevalue("postgres_url")))
         Base.metadata.create_all(found.writer)
         names = ", ".join(f'"{table.name}"' for table in Base.metadata.sorted_tables)
         with found.transaction() as session:
@@ -110,21 +121,14 @@ def database(request: pytest.FixtureRequest, tmp_path: Path, empty_schema: Path)
     else:
         path = tmp_path / "diaoqu.db"
         shutil.copyfile(empty_schema, path)
-        found = Database(f"sqlite:///{path}")
+        found = Database.of(settings_for(tmp_path, f"sqlite:///{path}"))
     yield found
     found.dispose()
 
 
 @pytest.fixture
 def settings(tmp_path: Path, database: Database) -> Settings:
-    return Settings(
-        data=tmp_path,
-        database_url=database.url,
-        store_primary=f"file://{tmp_path / 'store' / 'primary'}",
-        store_backup=f"file://{tmp_path / 'store' / 'backup'}",
-        secret_key="a secret of more than thirty-two characters",
-        demo=True,
-    )
+    return settings_for(tmp_path, database.url)
 
 
 @dataclass

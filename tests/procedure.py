@@ -121,7 +121,7 @@ class House:
         path = folder / "diaoqu.db"
         shutil.copyfile(_prepared(clock.now() if clock.is_held() else None), path)
         settings = _settings(path)
-        return cls(settings, Database(settings.database_url))
+        return cls(settings, Database.of(settings))
 
     def copied_to(self, folder: Path) -> "House":
         """The same house as it stands now, in another folder: what happens there does not happen here."""
@@ -131,7 +131,7 @@ class House:
             connection.exec_driver_sql("BEGIN")
         shutil.copytree(self.settings.data, folder, dirs_exist_ok=True)
         settings = _settings(folder / "diaoqu.db")
-        return House(settings, Database(settings.database_url), dict(self.gaps))
+        return House(settings, Database.of(settings), dict(self.gaps))
 
     # ---- people
 

@@ -72,7 +72,7 @@ def create_app(settings: Settings, database: Database | None = None) -> Flask:
     app.secret_key = settings.secret_key
     app.config.update(MAX_CONTENT_LENGTH=LARGEST_REQUEST, MAX_FORM_MEMORY_SIZE=4 * 1024 * 1024)
     app.extensions["settings"] = settings
-    app.extensions["database"] = database or Database(settings.database_url)
+    app.extensions["database"] = database or Database.of(settings)
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     # Who is asking comes before the CSRF check: a program without a token is told so.

@@ -209,7 +209,10 @@ def verification(id: str) -> Response:
     found = visible_instance(reading(), identifier(id), person())
     verdict = replay.verify(reading(), found.id, trusted=seals.trusted_keys(settings()))
     findings = [str(finding) for finding in verdict.findings]
-    return json({"ok": verdict.ok, "events": verdict.events, "sealed": verdict.sealed, "findings": findings})
+    answer = {"ok": verdict.ok, "events": verdict.events, "sealed": verdict.sealed, "findings": findings}
+    erased = verdict.erasure
+    erasure = {"event": erased.seq, "disposal": erased.disposal, "inputs": list(erased.inputs)} if erased else None
+    return json({**answer, "erasure": erasure})
 
 
 @blueprint.get("/tasks")

@@ -20,6 +20,9 @@ OVERSEERS = frozenset({"operator", "archivist", "auditor", "admin"})
 
 REVOKERS = frozenset({"archivist", "admin"})
 
+DISCLOSED_TO = frozenset({"reviewer", "operator", "archivist", "auditor"})
+"""Groups that may read personal data in full, when they say why; it is logged."""
+
 
 def visible_case(session: Session, case_id: int, user: User) -> tuple[Case, Instance]:
     """The case and its process instance.
@@ -52,6 +55,11 @@ def may_see_case(session: Session, case: Case, instance: Instance, user: User) -
 def oversees(user: User, case: Case) -> bool:
     """Whether `user` answers for this case's log and accesses; never for a request of their own."""
     return bool(user.groups & OVERSEERS) and user.username != case.applicant
+
+
+def may_disclose(user: User, case: Case) -> bool:
+    """Whether `user` may read the personal data of this case in full; not of a request of their own."""
+    return bool(user.groups & DISCLOSED_TO) and user.username != case.applicant
 
 
 def require_overseer(user: User, case: Case) -> None:

@@ -11,15 +11,16 @@ from sqlalchemy.orm import Session
 
 from device import access, copies, documents
 from device.models import ArchiveEntry, Case, Grant
-from engine import clock, history, tasks
+from engine import clock, history, personal, tasks
 from engine.errors import N_, FieldError, InvalidFormError, NotAllowedError, NotFoundError
 from engine.models import Instance, Task, User
 from web import brief, coverage, custody, diagrams, footage, forms_html, people, progress, sources
 from web.auth import person
-from web.case_access import may_redact, may_revoke, oversees, require_overseer, visible_case
+from web.case_access import may_disclose, may_redact, may_revoke, oversees, require_overseer, visible_case
 from web.copies import under_way
 from web.edge import database, reading, settings, transaction
 from web.i18n import _, local
+from web.personal import shown
 from web.visibility import OFFICES
 
 blueprint = Blueprint("cases", __name__, url_prefix="/cases")
@@ -113,6 +114,27 @@ def _part_of(user: User) -> ColumnElement[bool]:
 @blueprint.get("/<int:case_id>", endpoint="overview")
 def show_overview(case_id: int) -> Any:
     """What was asked for, what was decided by whom, what the recorders hold, who acts next."""
+    return _overview(case_id)
+
+
+@blueprint.post("/<int:case_id>")
+def disclose(case_id: int) -> Any:
+    """The same with the personal data in full, for those whose office it is; who, when and why goes into the log."""
+    user = person()
+    case, _instance = visible_case(reading(), case_id, user)
+    if not may_disclose(user, case):
+        raise NotAllowedError(N_("Only reviewers, operators, archivists and auditors see personal data in full."))
+    reason = request.form.get("reason", "").strip()
+    if not reason or len(reason) > 500:
+        raise InvalidFormError({"reason": FieldError(N_("Say why."), {})})
+    with transaction() as session:
+        locked = session.get_one(Case, case_id)
+        origin = request.remote_addr or ""
+        access.record(session, locked, "disclosed", user.username, origin=origin, details={"reason": reason})
+    return _overview(case_id, masked=False)
+
+
+def _overview(case_id: int, *, masked: bool = True) -> str:
     session = reading()
     case, instance = visible_case(session, case_id, person())
     application = instance.data.get("application") or {}
@@ -120,7 +142,8 @@ def show_overview(case_id: int) -> Any:
         case_id,
         "overview",
         brief=brief.of_data(session, instance, instance.data),
-        answers=_application(session, instance),
+        answers=_application(session, instance, masked=masked),
+        disclosable=masked and may_disclose(person(), case) and personal.has_key(session, instance.id),
         decisions=decisions(session, instance),
         timeline=coverage.timeline(
             instance.data.get("coverage") or {},
@@ -258,14 +281,15 @@ def document(case_id: int, form: str) -> Response:
 # ---- what a page shows ----------------------------------------------------------------------------------------------
 
 
-def _application(session: Session, instance: Instance) -> list[Any]:
-    """The submitted application as sections of labels and values, in the reader's language; personal data masked."""
+def _application(session: Session, instance: Instance, *, masked: bool) -> list[Any]:
+    """The submitted application as sections of labels and values, in the reader's language."""
     form = brief.application_form(session, instance.definition_id)
     data = instance.data.get("application")
     if form is None or not isinstance(data, dict):
         return []
     names = diagrams.labels(session, instance.definition_id)
-    return forms_html.sheet(form, data, sources.for_form(session, form), names)
+    known = sources.for_form(session, form)
+    return forms_html.sheet(form, shown(session, instance.id, data), known, names, masked=masked)
 
 
 def decisions(session: Session, instance: Instance) -> list[dict[str, Any]]:

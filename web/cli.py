@@ -10,7 +10,7 @@ import click
 from sqlalchemy import select
 
 import device.operators  # noqa: F401 - registers what diagrams may call
-from device import copies, media_cli
+from device import cases, copies, media_cli, retention
 from device.cli import recorder, simulate_recorder
 from device.models import Case
 from device.watermark import printed
@@ -255,6 +255,33 @@ def create_token(username: str, days: int) -> None:
         if found is None:
             raise NotFoundError("There is no user %(username)s.", username=username)
         click.echo(identity.issue_token(session, found, label="cli", expires_at=clock.now() + timedelta(days=days)))
+
+
+# ---- cases ----------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def case() -> None:
+    """Cases, one per request for footage."""
+
+
+@case.command("erase")
+@click.argument("number")
+@click.option("--disposal", required=True, help="The number under which the disposal is filed.")
+@click.option("--reason", required=True)
+@click.option("--by", required=True, help="Who orders it; asked for their password.")
+@click.option("--with", "second", required=True, help="The second person, who approves it; asked for theirs.")
+def erase_case(number: str, disposal: str, reason: str, by: str, second: str) -> None:
+    """Destroy the key of a case's personal data, for ever; its history stays and can still be verified."""
+    passwords = {name: click.prompt(f"Password of {name}", hide_input=True) for name in (by, second)}
+    with opened() as (database, _), database.transaction() as session:
+        found = cases.find(session, number)
+        people = [identity.authenticate(session, name, passwords[name]) for name in (by, second)]
+        erased = retention.erase_personal_data(
+            session, found, disposal, by=people[0], approved_by=people[1], reason=reason
+        )
+    click.echo(f"{number}: {erased}")
+    click.echo("The key is still in older backups of the database: they must expire too (docs/personal-data.md).")
 
 
 # ---- database and demo ----------------------------------------------------------------------------------------------

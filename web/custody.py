@@ -34,6 +34,8 @@ WORDS = {
     "printed": N_("printed a form"),
     "archived": N_("sealed into the archive"),
     "closed": N_("closed the case"),
+    "disclosed": N_("looked at personal data in full"),
+    "erased": N_("erased the personal data for ever"),
 }
 
 MODES = {
@@ -57,6 +59,8 @@ LABELS = {
     "mode": N_("How"),
     "expires_at": N_("Until"),
     "reason": N_("Reason"),
+    "disposal": N_("Disposal"),
+    "approved_by": N_("Approved by"),
     "outcome": N_("Outcome"),
     "camera": N_("Camera"),
     "size": N_("Size"),
@@ -90,7 +94,7 @@ def facts(event: CaseEvent) -> list[tuple[str, str]]:
 
 
 def _said(key: str, value: Any) -> str:
-    if key in {"user", "applicant"}:
+    if key in {"user", "applicant", "approved_by"}:
         return display_name(str(value))
     if key == "mode":
         return mode_word(str(value))

@@ -305,7 +305,7 @@ def run(*, data: Path, port: int, leave: bool) -> int:
     recorder_port, rtsp_port = free_port(), free_port()
     password_file = data / "recorder_password"
     password_file.write_text("recorder-demo\n")
-    database = Database(settings.database_url)
+    database = Database.of(settings)
     try:
         database.upgrade()
         with database.transaction() as session:

@@ -15,11 +15,15 @@ import orjson
 from markupsafe import Markup, escape
 from werkzeug.datastructures import MultiDict
 
+from engine import personal
 from engine.errors import FieldError
 from engine.forms import Field, Form, Option
 from web.i18n import ZONE, _, format_date, format_time, local, say
 
 Values = Mapping[str, Any]
+
+TYPED = frozenset({"textfield", "textarea", "number", "datetime"})
+"""What people type; of what they choose, a list of few, a mask hides nothing."""
 
 INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?([+-]\d\d:\d\d|Z)")
 """An instant that the process wrote into a text."""
@@ -201,14 +205,16 @@ def display(
     value: Any,
     sources: Mapping[str, Sequence[Option]] | None = None,
     labels: Mapping[str, str] | None = None,
+    *,
+    masked: bool = True,
 ) -> str:
-    """A submitted value as people read it: labels of choices, local times, personal data masked."""
+    """A submitted value as people read it: labels of choices, local times, the numbers in personal data masked."""
     if value is None or value == "" or value == []:
         return ""
     if isinstance(value, bool):
         return _("Yes") if value else _("No")
-    if field.personal and sum(character.isdigit() for character in str(value)) >= 6:
-        return f"****{str(value)[-4:]}"  # numbers of identity papers and telephones; a name must be readable
+    if field.personal and masked and field.type in TYPED:
+        return str(personal.masked(str(value)))
     if field.type == "datetime" or (isinstance(value, str) and INSTANT.fullmatch(value)):
         try:
             return format_date(value) if field.subtype == "date" else format_time(value, seconds=True)
@@ -230,6 +236,8 @@ def sheet(
     data: Values,
     sources: Mapping[str, Sequence[Option]] | None = None,
     labels: Mapping[str, str] | None = None,
+    *,
+    masked: bool = True,
 ) -> list[tuple[str, list[tuple[str, str]]]]:
     """Submitted data as sections of (title, [(label, value)]); hidden and empty fields are left out."""
     names = labels or {}
@@ -245,7 +253,7 @@ def sheet(
                 inner: list[tuple[str, str]] = []
                 sections.append((names.get(field.label, field.label), inner))
                 add(field.fields, inner)
-            elif field.is_input and (text := display(field, data.get(field.key), sources, labels)):
+            elif field.is_input and (text := display(field, data.get(field.key), sources, labels, masked=masked)):
                 lines.append((names.get(field.label, field.label), text))
 
     add(form.fields, loose)

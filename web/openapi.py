@@ -120,7 +120,15 @@ SCHEMAS: dict[str, Any] = {
         digest=STRING,
     ),
     "Verification": thing(
-        "ok events sealed findings", ok={"type": "boolean"}, events=INTEGER, sealed=INTEGER, findings=many(STRING)
+        "ok events sealed findings erasure",
+        ok={"type": "boolean"},
+        events=INTEGER,
+        sealed=INTEGER,
+        findings=many(STRING),
+        erasure={
+            "type": ["object", "null"],
+            "description": "What a disposal erased: event, disposal, inputs",
+        },
     ),
 }
 

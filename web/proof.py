@@ -68,12 +68,13 @@ def _verify_instances(database: Database, settings: Settings, only: UUID | None)
     with database.reading() as session:
         known = seals.Ledger(session, trusted)
         for each, found in replay.verify_many(database.url, wanted, trusted=trusted, imports=("device.operators",)):
-            for name, findings, events, sealed in (
-                (str(each), found.findings, found.events, found.sealed),
-                (f"{each} custody", *verify_custody(session, each, known)),
+            erased = f", {found.erasure}" if found.erasure else ""
+            for name, findings, events, sealed, more in (
+                (str(each), found.findings, found.events, found.sealed, erased),
+                (f"{each} custody", *verify_custody(session, each, known), ""),
             ):
                 if events or findings:
-                    extent = f"{events} events, {_extent(events, sealed)}"
+                    extent = f"{events} events, {_extent(events, sealed)}{more}"
                     status |= _report(name, f"ok, {extent}", findings, bad=f"NOT OK, {extent}")
             session.rollback()
         count = len(list(seals.entries(session)))

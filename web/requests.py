@@ -119,7 +119,7 @@ def new() -> Any:
     intent = request.form.get("_intent", "complete")
     data = read(form, request.form)
     if intent == "draft":
-        return keep_draft(user, drafts.START, data, url_for("requests.new"))
+        return keep_draft(user, drafts.START, data, form, url_for("requests.new"))
     if intent == "discard":
         with transaction() as writing:
             drafts.discard(writing, user.username, drafts.START)

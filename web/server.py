@@ -41,7 +41,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         return create_app(self.settings)
 
     def _start_worker(self, _gunicorn_worker: Any) -> None:
-        self._jobs = Worker(Database(self.settings.database_url), self.settings)
+        self._jobs = Worker(Database.of(self.settings), self.settings)
         self._jobs.start()
 
     def _stop_worker(self, _server: Any, _gunicorn_worker: Any) -> None:

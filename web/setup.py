@@ -20,7 +20,7 @@ MAIN_PROCESS = "footage_retrieval"
 def opened() -> Iterator[tuple[Database, Settings]]:
     """The database of the settings, brought to the newest schema."""
     settings = Settings.from_environment()
-    database = Database(settings.database_url)
+    database = Database.of(settings)
     try:
         database.upgrade()
         yield database, settings
@@ -64,7 +64,7 @@ def prepare() -> None:
     settings = Settings.from_environment()
     if settings.demo:
         raise ConflictError("%(data)s holds demo data: choose another folder with DIAOQU_DATA.", data=str(data))
-    database = Database(settings.database_url)
+    database = Database.of(settings)
     try:
         database.upgrade()
         deploy_procedure(database, by="system", note="首次部署")

@@ -28,6 +28,7 @@ from web.edge import reading, transaction
 from web.errors import message_of
 from web.forms_html import Sheet, read, sheet
 from web.i18n import _, format_time
+from web.personal import shown
 from web.sources import for_form, places
 from web.sources import sources as sources
 from web.visibility import may_see
@@ -120,7 +121,7 @@ def submit(task_id: UUID) -> Any:
     form = _form(session, task)
     data = read(form, request.form) if form else {}
     if intent == "draft":
-        return keep_draft(user, str(task_id), data, url_for("tasks.show", task_id=task_id))
+        return keep_draft(user, str(task_id), data, form, url_for("tasks.show", task_id=task_id))
     tasks.check_allowed(session, task, user)
     if intent in {"refresh", "edit"}:
         return _page(session, task, form, data)
@@ -142,24 +143,27 @@ def _complete(task: Task, form: Form | None, data: dict[str, Any], user: User) -
     password = request.form.get("_password", "")
     with transaction() as writing:
         lists = for_form(writing, form)
+        changed = False
         if task.signature:
             clean = tasks.clean_data(writing, task, data, sources=lists)
             text = tasks.signing_text(writing, task, clean, by=user)
-            if text_digest(text) != request.form.get("_digest"):
-                again = _("The text has changed since you saw it. Please read it again before you sign.")
-                return _review(reading(), task, form, data, user, refusal=again), 409
-        signature = SignatureRequest(password) if task.signature else None
-        tasks.complete(writing, task.id, data, by=user, signature=signature, sources=lists)
-        drafts.discard(writing, user.username, str(task.id))
+            changed = text_digest(text) != request.form.get("_digest")
+        if not changed:
+            signature = SignatureRequest(password) if task.signature else None
+            tasks.complete(writing, task.id, data, by=user, signature=signature, sources=lists)
+            drafts.discard(writing, user.username, str(task.id))
+    if changed:
+        again = _("The text has changed since you saw it. Please read it again before you sign.")
+        return _review(reading(), task, form, data, user, refusal=again), 409
     names = labels(reading(), task.instance.definition_id)
     flash(_("Done: %(task)s.", task=names.get(task.name, task.name)), "success")
     return redirect(url_for("tasks.inbox"))
 
 
-def keep_draft(user: User, key: str, data: dict[str, Any], back: str) -> Any:
+def keep_draft(user: User, key: str, data: dict[str, Any], form: Form | None, back: str) -> Any:
     """Store what was typed; answers a script with JSON and a person with the page they were on."""
     with transaction() as writing:
-        at = drafts.save(writing, user.username, key, data)
+        at = drafts.save(writing, user.username, key, data, form)
     if request.accept_mimetypes.best == "application/json":
         return {"saved_at": format_time(at)}
     flash(_("The draft is saved."), "success")
@@ -206,10 +210,10 @@ def _initial(session: Session, task: Task, form: Form | None, user: User) -> dic
     """The empty form; or, when one's own application came back for correction, what it said."""
     if form is None:
         return {}
-    values = form.initial(task.data)
+    values: dict[str, Any] = shown(session, task.instance_id, form.initial(task.data))
     earlier = task.data.get(task.variable) if task.variable else None
     if isinstance(earlier, dict) and earlier.get("by") == user.username and form.field("decision") is None:
-        return {**values, **earlier}
+        return {**values, **shown(session, task.instance_id, earlier)}
     for field in form.inputs:  # the process knows people by their user names; a record names them
         known = values.get(field.key)
         if field.personal and not field.locked and isinstance(known, str) and (found := identity.find(session, known)):
@@ -226,7 +230,7 @@ def _sheet(session: Session, task: Task, form: Form, values: Any, errors: dict[s
         sources=for_form(session, form),
         labels=labels(session, task.instance.definition_id),
         places=places(session) if uses_cameras else {},
-        names=task.data,
+        names=shown(session, task.instance_id, task.data),
     )
 
 
@@ -245,7 +249,7 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
     form = brief.application_form(session, instance.definition_id)
     submitted: list[Any] = []
     if isinstance(application, dict) and form is not None and task.form != brief.APPLICATION_FORM:
-        submitted = sheet(form, application, for_form(session, form), names)
+        submitted = sheet(form, shown(session, instance.id, application), for_form(session, form), names)
     return {
         "task": task,
         "name": names.get(task.name, task.name),
@@ -350,7 +354,8 @@ def _readonly(session: Session, task: Task, refusal: str) -> str:
     stored = task.instance.data.get(task.variable) if task.variable else None
     answers: list[Any] = []
     if form and isinstance(stored, dict) and task.state == "completed" and stored.get("by") == task.completed_by:
-        answers = sheet(form, stored, for_form(session, form), labels(session, task.instance.definition_id))
+        read_again = shown(session, task.instance_id, stored)
+        answers = sheet(form, read_again, for_form(session, form), labels(session, task.instance.definition_id))
     return render_template(
         "tasks/readonly.html",
         refusal=refusal,
@@ -364,16 +369,18 @@ def _review(
     session: Session, task: Task, form: Form | None, data: dict[str, Any], user: User, *, refusal: str = ""
 ) -> str:
     lists = for_form(session, form)
-    clean = tasks.clean_data(session, task, data, sources=lists)
-    text = tasks.signing_text(session, task, clean, by=user)
     names = labels(session, task.instance.definition_id)
+    with transaction() as writing:  # the first text to be signed may make the key of the case
+        clean = tasks.clean_data(writing, task, data, sources=lists)
+        text = tasks.signing_text(writing, task, clean, by=user)
+        answers = sheet(form, shown(writing, task.instance_id, clean), lists, names) if form else []
     kept = [(key, value) for key, value in request.form.items(multi=True) if form and form.field(key)]
     return render_template(
         "tasks/sign.html",
         text=text,
         digest=text_digest(text),
         kept=kept,
-        answers=sheet(form, clean, lists, names) if form else [],
+        answers=answers,
         refusal=refusal,
         **_context(session, task),
     )

@@ -1,5 +1,7 @@
 """The paper forms as PDF, set from the process data: the same data gives the same bytes (clauses 1.1, 4.2, 5.1)."""
 
+from typing import Any
+
 from sqlalchemy.orm import Session
 
 from device.documents import facts
@@ -8,6 +10,7 @@ from device.documents.facts import CaseFacts, Copied, Item, Person, Place, Signe
 from device.documents.fonts import FontMissingError, font_path
 from device.documents.record import record_form
 from device.models import Case
+from engine import personal
 from engine.models import Instance
 
 __all__ = [
@@ -29,12 +32,23 @@ __all__ = [
 
 def application_of(session: Session, case: Case) -> bytes:
     """The application form of a case as it stands now. Raises FontMissingError."""
-    data = session.get_one(Instance, case.instance_id).data
+    data = _readable(session, case)
     return application_form(data, facts.load(session, case, data), facts.signatures(session, case))
 
 
 def record_of(session: Session, case: Case) -> bytes:
     """The record form of a case as it stands now. Raises FontMissingError."""
-    data = session.get_one(Instance, case.instance_id).data
+    data = _readable(session, case)
     loaded = facts.load(session, case, data)
     return record_form(data, loaded, facts.signatures(session, case), facts.items(session, case))
+
+
+def _readable(session: Session, case: Case) -> dict[str, Any]:
+    """The process data with its personal values opened; or what has become of them."""
+    data = session.get_one(Instance, case.instance_id).data
+
+    def instead(error: personal.PersonalDataError) -> str:
+        return "已销毁" if isinstance(error, personal.ErasedError) else "无法读取"
+
+    found: dict[str, Any] = personal.opened(session, case.instance_id, data, instead=instead)
+    return found

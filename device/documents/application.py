@@ -52,7 +52,7 @@ def _applicant(sheet: Sheet, application: Mapping[str, Any], case: CaseFacts) ->
     )
     kind = application.get("applicant_kind")
     sheet.fields(
-        Field("联系电话", "Telephone", say.text(application.get("phone")) or person.phone),
+        Field("联系电话", "Telephone", say.masked(application.get("phone") or person.phone)),
         Field("申请人类别", "Applicant type", case.said("application.applicant_kind", kind)),
     )
     if kind in _EXTERNAL:
@@ -63,7 +63,7 @@ def _applicant(sheet: Sheet, application: Mapping[str, Any], case: CaseFacts) ->
         kind_of_document = case.said("application.id_type", application.get("id_type"))
         identity = f"{kind_of_document} {say.masked(application.get('id_number'))}".strip()
         sheet.fields(
-            Field("办案（经办）人员", "Officers", say.text(application.get("officers"))),
+            Field("办案（经办）人员", "Officers", say.masked(application.get("officers"))),
             Field("证件类型及号码", "Identity document", identity),
         )
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from device.documents import wording
 from device.models import ArchiveEntry, Camera, Case, EvidenceItem
+from engine import personal
 from engine.models import Department, DeployedFile, Instance, ProcessDefinition, Signature, Task, User
 
 
@@ -90,6 +91,8 @@ class CaseFacts:
             return "、".join(self.said(place, one) for one in value)
         if value is None or value == "":
             return ""
+        if personal.is_envelope(value):
+            return wording.SEALED
         return self.labels.get(place, {}).get(str(value)) or wording.said(wording.CHOICES, value)
 
 

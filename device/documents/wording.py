@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from device.cases import LOCAL
+from engine import personal
 
 YES_NO = {"yes": "是", "no": "否", True: "是", False: "否"}
 CHOICES = {
@@ -46,6 +47,9 @@ GAP_CAUSE = {
     "unknown": "原因不明",
 }
 VERDICT = {"sound": "完整、无损", "warning": "可用，有提示", "damaged": "损坏"}
+SEALED = "（个人信息，加密保存）"
+"""In the archive, whose forms outlive the key."""
+
 STORE = {"primary": "备份一", "backup": "备份二"}
 
 
@@ -101,12 +105,9 @@ def size(count: int) -> str:
     return f"{count / 1_000_000:,.1f} MB（{count:,} 字节）"
 
 
-def masked(number: Any) -> str:
-    """An identity number with its middle hidden (PROCEDURE, Forms)."""
-    text = str(number or "")
-    if len(text) <= 4:
-        return "*" * len(text)
-    return f"{text[:2]}{'*' * (len(text) - 4)}{text[-2:]}"
+def masked(value: Any) -> str:
+    """As `text`, with the middle of numbers hidden (PROCEDURE, Forms)."""
+    return str(personal.masked(text(value)))
 
 
 def text(value: Any) -> str:
@@ -117,4 +118,6 @@ def text(value: Any) -> str:
         return YES_NO[value]
     if isinstance(value, list):
         return "、".join(text(item) for item in value)
+    if personal.is_envelope(value):
+        return SEALED
     return str(value)

@@ -1,6 +1,6 @@
 """A parsed form and its fields."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as default_of
 from datetime import datetime
@@ -141,11 +141,13 @@ class Form:
         sources: Mapping[str, Sequence[Option]],
         now: datetime,
         names: Mapping[str, Any] | None = None,
+        opened: Callable[[Any], Any] = lambda value: value,
     ) -> dict[str, Any]:
         """The clean values of all visible fields; what the form does not define or does not show is dropped.
 
         An empty field becomes None, an empty list [], an unticked checkbox False. Times stay ISO 8601 with their
-        offset. A locked field that already has a value in `names` keeps that one, whatever `data` says.
+        offset. A locked field that already has a value in `names` keeps that one, whatever `data` says; personal data
+        lies there encrypted, and `opened` decrypts it.
 
         Raises:
             InvalidFormError: lists every field that is wrong (P2: span, past, limit).
@@ -154,7 +156,7 @@ class Form:
         for field in self.inputs:
             kept = _initial(field, names or {}, default=not field.prefill) if field.locked else None
             if kept is not None:
-                given[field.key] = kept
+                given[field.key] = opened(kept) if field.personal else kept
         hidden = self.hidden(given)
         clean: dict[str, Any] = {}
         errors: dict[str, FieldError] = {}

@@ -365,6 +365,9 @@ class _Reader:
             name = field.key or field.id
             for key in sorted((field.hide.keys if field.hide else frozenset()) - set(fields)):
                 self.add(name, "form-condition", f"the condition names the field “{key}”, which does not exist")
+            for key in sorted(key for key in (field.hide.keys if field.hide else ()) if key in fields):
+                if fields[key].personal:
+                    self.add(name, "form-personal", f"the condition names “{key}”, which is stored encrypted")
             if field.hide and field.key in field.hide.keys:
                 self.add(name, "form-condition", "a field cannot depend on itself")
             if field.after:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from engine import forms
 from engine.errors import DefinitionError, Problem
+from engine.lint import personal
 from engine.lint.activities import check_activities
 from engine.lint.events import check_events
 from engine.lint.language import check_collaboration, check_expressions, check_extensions
@@ -35,6 +36,8 @@ class Deployment:
         self.groups = groups
         self.found: list[Problem] = []
         self.diagrams: dict[str, Node] = {}
+        self.tables: dict[str, Node] = {}
+        self.forms: dict[str, str] = {}
         self.processes: dict[str, str] = {}
         self.calls: dict[str, set[str]] = {}
         self.decisions: dict[str, str] = {}
@@ -49,10 +52,16 @@ class Deployment:
                 self._add(file, "file-name", "a file name is plain letters and ends in .bpmn, .dmn, .form or .json")
             else:
                 self._read(file, self.files[file])
+        private = personal.private_fields(self.diagrams.values(), self.files)
         for file, root in self.diagrams.items():
             report = Report(file)
             self._check_diagram(root, report)
+            personal.check_diagram(root, private, report)
             self.found += report.problems
+        for file, root in self.tables.items():
+            self.found += personal.table_problems(file, root, private)
+        for file, text in self.forms.items():
+            self.found += personal.form_problems(file, text, private)
         return sorted(set(self.found))
 
     def _add(self, file: str, rule: str, message: str, line: int = 1) -> None:
@@ -73,6 +82,7 @@ class Deployment:
             self._add(file, "not-utf8", "the file is not UTF-8")
             return
         if file.endswith(".form"):
+            self.forms[file] = text
             self.found += forms.problems(text, file)
         else:
             self._read_catalogue(file, text)
@@ -103,6 +113,7 @@ class Deployment:
         if not _DMN.fullmatch(root.tag):
             self._add(file, "not-dmn", "the document is not DMN 1.2 or later", root.sourceline or 1)
             return
+        self.tables[file] = root
         tables, problems = dmn.parse(root, file)
         self.found += [Problem(p.file, max(1, p.line), p.element, p.rule, p.message, p.severity) for p in problems]
         if not tables and not problems:

@@ -30,7 +30,7 @@ def prepare(folder: Path) -> tuple[Settings, dict[str, str]]:
     """A demo database with people, cameras and the procedure, and a token for each person."""
     make_secret(folder)
     settings = Settings.from_environment({"DIAOQU_DATA": str(folder)})
-    database = Database(settings.database_url)
+    database = Database.of(settings)
     database.upgrade()
     with database.transaction() as session:
         seed.people(session)
@@ -124,7 +124,7 @@ def over_http(settings: Settings, tokens: dict[str, str]) -> Iterator[dict[str, 
 
 
 def statements(settings: Settings, tokens: dict[str, str]) -> Iterator[dict[str, Any]]:
-    database = Database(settings.database_url)
+    database = Database.of(settings)
     client = create_app(settings, database).test_client()
     counted: dict[str, int] = {"statements": 0, "commits": 0}
 

@@ -36,7 +36,7 @@ class Office:
         make_secret(folder)
         settings = Settings.from_environment({"DIAOQU_DATA": str(folder)})
         recorder_port, rtsp_port = free_port(), free_port()
-        database = Database(settings.database_url)
+        database = Database.of(settings)
         try:
             database.upgrade()
             with database.transaction() as session:

@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 from device import access, evidence
 from device.models import Case, CaseEvent, EvidenceItem, Grant
 from device.simulator import LOCAL_TIME, Simulator
-from engine import clock, definitions, instances, jobs, replay, tasks
+from engine import clock, definitions, instances, jobs, personal, replay, tasks
 from engine.db import Database
 from engine.models import Instance, Job, Task
 from engine.settings import Settings
@@ -69,7 +69,7 @@ class Office:
 
     @cached_property
     def database(self) -> Database:
-        return Database(self.settings.database_url)
+        return Database.of(self.settings)
 
     @cached_property
     def app(self) -> Flask:
@@ -271,7 +271,10 @@ class Request:
 
     @property
     def data(self) -> dict[str, Any]:
-        return self.instance.data
+        """What the process knows, personal data opened."""
+        with self.office.database.reading() as session:
+            opened: dict[str, Any] = personal.opened(session, self.id, self.instance.data)
+            return opened
 
     @property
     def case(self) -> Case:

@@ -38,7 +38,7 @@ MORE_PEOPLE = (
 def furnish(folder: Path, recorder: Simulator, annex: Simulator) -> dict[str, str]:
     """Migrate a new database, seed the demo's people and a few more, register the recorders, deploy; answers tokens."""
     settings = settings_in(folder)
-    database = Database(settings.database_url)
+    database = Database.of(settings)
     database.upgrade()
     login: dict[str, Any] = {"username": "viewer", "password": "口令 1"}
     with database.transaction() as session:
@@ -84,11 +84,25 @@ ORDINARY = (
 )
 EMERGENCY = ("sign_application", "decide_by_chair", "complete_record")
 
+POLICE: dict[str, Any] = {
+    "applicant_kind": "police",
+    "purpose": "police",
+    "legal_basis": "criminal_procedure",
+    "external_unit": "城东派出所",
+    "document_no": "城公调证字〔2026〕17号",
+    "officers": "欧阳警官（061234）、司马警官（065678）",
+    "id_type": "police_card",
+    "id_number": "110101199003071239",
+    "phone": "+8613912345678",
+    "recipient": "欧阳警官",
+}
+
 KINDS: Mapping[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "view": ({"mode": "view"}, ORDINARY),
     "still": ({"mode": "still"}, ORDINARY),
     "copy": ({"mode": "copy"}, ORDINARY),
     "emergency": ({"urgency": "emergency"}, EMERGENCY),
+    "police": (POLICE, ("archived",)),
 }
 """Kinds of requests: what differs in their application, and the elements where they are kept."""
 

@@ -103,7 +103,7 @@ class Premises:
         """A new installation with the demo's people, the recorder's cameras and the procedure."""
         make_secret(folder)
         made = cls(folder, recorder)
-        database = Database(made.settings.database_url)
+        database = Database.of(made.settings)
         database.upgrade()
         with database.transaction() as session:
             seed.people(session)
@@ -265,7 +265,7 @@ class Premises:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         if self._database is None:
-            self._database = Database(self.settings.database_url)
+            self._database = Database.of(self.settings)
         with self._database.reading() as session:
             yield session
 

@@ -26,9 +26,16 @@ def echo(context: JobContext, *, text: str, times: int = 1) -> list[str]:
     return [text] * times
 
 
+@operators.operator("test/letter_to", zh="寄信", en="Write to", personal=True)
+def letter_to(context: JobContext, *, text: str) -> bool:
+    """Needs to know whom."""
+    return bool(text)
+
+
 def companions(name: str) -> dict[str, str | bytes]:
     """What every deployment of these tests also contains."""
-    files: dict[str, str | bytes] = {"forms/plain.form": (ASSETS / "plain.form").read_bytes()}
+    forms = ("plain.form", "person.form")
+    files: dict[str, str | bytes] = {f"forms/{form}": (ASSETS / form).read_bytes() for form in forms}
     if name.endswith(".bpmn"):
         files["needed.dmn"] = (ASSETS / "sound--first.dmn").read_bytes()
     return files
@@ -69,6 +76,42 @@ def test_a_problem_names_the_line_and_the_element() -> None:
         f"abstract-task.bpmn:{problem.line}: step: abstract-task: "
         "say what kind of task this is: user, script, service, …"
     )
+
+
+def test_a_personal_field_is_named_where_a_diagram_computes_with_it() -> None:
+    (problem,) = found_in("personal.bpmn")
+    line = (ASSETS / "personal.bpmn").read_text().splitlines()[problem.line - 1]
+    assert "visitor.phone" in line
+    assert str(problem) == (
+        f"personal.bpmn:{problem.line}: choose_to_turned_away: personal: "
+        "computes with the personal data visitor.phone, which is encrypted here"
+    )
+    (problem,) = found_in("personal.dmn")
+    assert (problem.element, "visitor.phone" in problem.message) == ("expression_urgent", True)
+
+
+A_FORM = (
+    '{{"type": "default", "components": [{{"type": "textfield", "key": "who", "id": "f", "label": "谁", {more}}}]}}'
+)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('"properties": {"from": "visitor.name"}', "from: visitor.name is personal, this is not"),
+        ('"properties": {"from": "visitor.name.upper()", "personal": "true"}', "from: computes with"),
+        ('"properties": {"from": "visitor.name", "personal": "true"}', ""),
+        ('"properties": {"from": "visitor.purpose"}', ""),
+    ],
+)
+def test_personal_data_is_prefilled_into_personal_fields_only(more: str, said: str) -> None:
+    files = {"forms/next.form": A_FORM.format(more=more), **companions("x.bpmn")}
+    files["ask.bpmn"] = (ASSETS / "sound--personal-parameter.bpmn").read_bytes()
+    found = lint(files)
+    assert [(problem.file, problem.line, problem.element, problem.rule) for problem in found] == (
+        [("forms/next.form", 1, "who", "personal")] if said else []
+    )
+    assert all(said in problem.message for problem in found)
 
 
 def test_a_problem_inside_an_extension_names_the_element_around_it() -> None:

@@ -45,7 +45,7 @@ def settings_in(folder: Path) -> Settings:
 @contextmanager
 def database_in(settings: Settings) -> Iterator[Database]:
     """A new database with the people and the process instance of this module."""
-    database = Database(settings.database_url)
+    database = Database.of(settings)
     Base.metadata.create_all(database.writer)
     with database.transaction() as session:
         populate(session)

@@ -107,7 +107,7 @@ def tell(**facts):
     calls += 1
     if calls == given["calls"]:
         os.kill(os.getpid(), signal.SIGKILL)
-jobs = Jobs(Database(settings.database_url), settings, given["data"])
+jobs = Jobs(Database.of(settings), settings, given["data"])
 jobs.run(given["operator"], given["task"], given["params"], progress=tell)
 """
 

@@ -51,7 +51,7 @@ def jobs(prepared: tuple[Path, dict[str, Any]], tmp_path: Path) -> Iterator[Jobs
     folder, data = prepared
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     settings = settings_in(tmp_path)
-    database = Database(settings.database_url)
+    database = Database.of(settings)
     yield Jobs(database, settings, deepcopy(data))
     database.dispose()
 

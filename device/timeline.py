@@ -149,7 +149,9 @@ class TrackTimeline:
         if at > self.last:
             return False
         known = [content for then, content in self._recent if then == at]
-        return None in known or frame.content in known if known else at < self._recent[0][0]
+        if known:
+            return None in known or frame.content in known
+        return not self._fresh and at < self._recent[0][0]  # after a new frame it is the clock that went back
 
     def accept(self, frame: Frame, at: int) -> None:
         """Count a frame of the copy and note what is missing before it."""

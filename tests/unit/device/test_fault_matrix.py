@@ -1,12 +1,14 @@
 """Each fault of a recorder × each ending of a range × each codec: the same frames, and a true word about them."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from itertools import product
 from pathlib import Path
 
 import pytest
-from fault_room import held, pulled, true_time
+from fault_room import SPAN, held, pulled, true_time
 
+from device.recorders.base import Span
 from device.simulator import CAMERAS, ENDINGS, OLD_CAMERAS, Faults, Simulator, prepare_media
 
 CODECS = {
@@ -35,6 +37,7 @@ FAULTS = {
     "sources": Faults(sources=3, plays=("cut:6000",)),
     "clock set back": Faults(clock_step_at="2026-06-01T05:00:09Z", clock_step=-4, plays=("sound",)),
     "clock set back, cut": Faults(clock_step_at="2026-06-01T05:00:07Z", clock_step=-3, plays=("cut:9000",)),
+    "summer time ends": Faults(clock_step_at="2026-06-01T05:00:08Z", clock_step=-3600, plays=("cut:6000",)),
     "clock set forward": Faults(clock_step_at="2026-06-01T05:00:08Z", clock_step=2, plays=("cut:6000",)),
 }
 SAMPLE = 9
@@ -87,3 +90,18 @@ def test_whatever_the_recorder_does_wrong_the_frames_are_right_or_the_loss_is_sa
     stepped = faults.step is not None and not faults.no_extension
     assert told == (["unknown"] if stepped and faults.clock_step > 0 else []), "a hole of the recorder's time is said"
     assert any("clock stepped" in warning for warning in outcome.warnings) == stepped
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("camera", ["gate", "counter"])
+def test_the_hour_that_summer_time_leaves_out_is_a_hole_of_the_clock_not_of_the_footage(
+    simulator: Simulator, camera: str
+) -> None:
+    faults = Faults(clock_step_at="2026-06-01T05:02:00Z", clock_step=3600, plays=("cut:6000",))
+    span = Span(SPAN.start, SPAN.start + timedelta(minutes=65))
+    outcome, shelf = pulled(simulator, camera, faults, span)
+    assert shelf.digests == held(simulator, camera, faults, span)
+    assert outcome.reached_end
+    (jump,) = outcome.jumps
+    assert (jump.cause, round((jump.end - jump.start) / 60_000_000)) == ("unknown", 60)
+    assert any("clock stepped forward" in warning for warning in outcome.warnings)

@@ -95,6 +95,15 @@ def test_after_a_reconnection_what_came_before_is_dropped_once() -> None:
     )
 
 
+def test_a_clock_set_back_right_after_a_reconnection_loses_nothing() -> None:
+    """Summer time ends seconds after the line broke: the hour that comes again is no repetition."""
+    track = line()
+    run(track, 0, 100)
+    track.resume()
+    run(track, 100, 3)
+    assert not track.is_duplicate(frame(103), START + 103 * STEP - 3600 * SECOND, 0)
+
+
 def test_a_hole_after_a_reconnection_is_the_connections() -> None:
     track = line()
     run(track, 0, 100)

@@ -108,13 +108,14 @@ class SegmentedAcquisition:
             start = datetime.fromisoformat(before["requested"]["end"])
             clock = _clock(before["clock"])
         seam = next_seam(self.span, start, self.length)
+        owed = (self.copies - 1) * sum(one["size"] for one in finished)
         name = f"{len(finished) + 1:04d}-{start:%Y%m%dT%H%M%SZ}.mkv"
         report = self.recorder.acquire(
             self.recording,
             Span(start, self.span.end),
             self.folder / name,
             self._telling(start, finished, progress),
-            Part(seam, opening, clock, self.copies),
+            Part(seam, opening, clock, self.copies, _rate(finished), owed),
         )
         return report.to_json()
 
@@ -238,6 +239,12 @@ def _linked(source: Path, folder: Path, report: dict[str, Any]) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _rate(reports: list[dict[str, Any]]) -> float:
+    """Bytes for each second of the span so far: what the rest is expected to need."""
+    size: int = sum(report["size"] for report in reports)
+    return size / max(1.0, sum(_seconds(report) for report in reports))
 
 
 @contextmanager

@@ -87,13 +87,17 @@ class Seam:
 class Part:
     """Which part of a longer span is wanted: from exactly the key frame `opening`, up to the first one after `seam`.
 
-    `clock` is the measurement that all parts are placed with; `copies` how often the footage will be on the same disk.
+    `clock` is the measurement that all parts are placed with; `copies` how often the footage will be on the same disk;
+    `rate` the bytes a second that it has had so far, 0 when nothing is known; `owed` the bytes that copies of the parts
+    before will still take there.
     """
 
     seam: datetime | None = None
     opening: Seam | None = None
     clock: ClockOffset | None = None
     copies: int = 1
+    rate: float = 0.0
+    owed: int = 0
 
 
 WHOLE = Part()

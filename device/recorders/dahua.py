@@ -256,6 +256,8 @@ class DahuaRecorder:
             seam=part.seam,
             opening=part.opening,
             copies=part.copies,
+            rate=part.rate,
+            owed=part.owed,
             free=self._free,
             window=window,
         )

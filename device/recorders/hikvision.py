@@ -295,6 +295,8 @@ class HikvisionRecorder:
             seam=part.seam,
             opening=part.opening,
             copies=part.copies,
+            rate=part.rate,
+            owed=part.owed,
             free=self._free,
             window=window,
         )

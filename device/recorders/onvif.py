@@ -390,6 +390,8 @@ class OnvifRecorder:
             seam=part.seam,
             opening=part.opening,
             copies=part.copies,
+            rate=part.rate,
+            owed=part.owed,
             free=self._free,
         ).acquire(target, progress)
 

@@ -82,6 +82,8 @@ class Acquisition:
     seam: datetime | None = None
     opening: Seam | None = None
     copies: int = 1
+    rate: float = 0.0
+    owed: int = 0
     reserve: int = RESERVE
     free: Callable[[Path], int] = free_space
 
@@ -95,7 +97,7 @@ class Acquisition:
             DeviceError: ffmpeg is missing or failed.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
-        self._check_space(target.parent, int(self.span.duration.total_seconds()) * LEAST_RATE)
+        self._check_space(target.parent, int(self._seconds * max(self.rate, LEAST_RATE)))
         started = datetime.now(UTC)
         with published(target) as draft:
             outcome, notes = self._pulled(draft, progress)
@@ -232,7 +234,7 @@ class Acquisition:
         return EPOCH + timedelta(microseconds=at) - self.offset
 
     def _check_space(self, folder: Path, needed: int) -> None:
-        needed *= self.copies
+        needed = needed * self.copies + self.owed
         free = self.free(folder)
         if free < needed + self.reserve:
             raise DiskFullError(
@@ -338,5 +340,7 @@ class RtspRecorder:
             seam=part.seam,
             opening=part.opening,
             copies=part.copies,
+            rate=part.rate,
+            owed=part.owed,
             free=self._free,
         ).acquire(target, progress)

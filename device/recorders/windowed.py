@@ -109,8 +109,9 @@ class WindowedPull(SegmentPull):
 
     def _stretch(self, at: int) -> tuple[int, int]:
         """The stretch of the index that holds this instant, or the next one."""
+        rounding = INDEX_ROUNDING if self.opening is None else 0  # the frame at a seam is known to be there
         for begin, stop in sorted(self.held or []):
-            if at < stop - INDEX_ROUNDING:
+            if at < stop - rounding:
                 return begin, min(stop, self.end)
         return at, self.end
 

@@ -69,7 +69,7 @@ def archived(jobs: Jobs) -> tuple[Path, list[dict[str, Any]]]:
     """The case's bag after bagit-python's own command line found it valid, and its list of files."""
     task = jobs.context("archive")
     with jobs.database.transaction() as session:
-        began(session, task, NOW + timedelta(minutes=1))
+        began(session, task, engine_clock.now())
     bag = Path(jobs.run("archive/bag", "archive", {})["path"])
     command = [sys.executable, "-m", "bagit", "--validate", str(bag)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from replay_room import OFFSET, BadLine, Fault, client, now, pictures, span
 from device import media
 from device.cli import recorder as group
 from device.publishing import published
-from device.recorders.base import DeviceError, RecorderUnreachableError, Span
+from device.recorders.base import DeviceError, DiskFullError, RecorderUnreachableError, Span
+from device.recorders.replay import RESERVE
 from device.segments import MANIFEST, SegmentedAcquisition, is_long, join, next_seam
 from device.simulator import Simulator
 from engine.settings import ROOT
@@ -101,6 +102,27 @@ def test_a_retrieval_that_failed_goes_on_after_the_last_finished_segment(simulat
     assert simulator.calls["RTSP PLAY"] == plays + 2
     assert in_segments(simulator, tmp_path / "s").acquire() == report
     assert simulator.calls["RTSP PLAY"] == plays + 2
+
+
+def test_a_disk_that_fills_up_keeps_the_finished_segments_and_more_room_lets_it_go_on(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    """It stops before the disk is full: the rest is expected to need what the first segment needed, twice."""
+    folder = tmp_path / "s"
+
+    def free(_: Path) -> int:
+        finished = json.loads((folder / MANIFEST).read_text())["segments"] if (folder / MANIFEST).exists() else []
+        if not finished:
+            return 10**12
+        size, rest = finished[0]["size"], 60 / 25 - 1
+        return RESERVE + round(size * (1 + 2 * rest) * 0.9)
+
+    driver = client(simulator, free=free)
+    with pytest.raises(DiskFullError, match="make room"):
+        SegmentedAcquisition(driver, "gate", MINUTE, folder, LENGTH, copies=2).acquire()
+    assert [path.name[:5] for path in sorted(folder.glob("*.mkv"))] == ["0001-"]
+    assert list(folder.glob(".*")) == []
+    assert frames_of(folder, in_segments(simulator, folder).acquire()) == held(simulator, "gate")
 
 
 def test_a_folder_of_another_span_or_with_a_damaged_segment_is_not_gone_on_with(
@@ -206,6 +228,22 @@ def test_a_folder_of_segments_can_be_asked_for(simulator: Simulator, asked: list
     assert [each["file"][:5] for each in report["segments"]] == ["0001-", "0002-"]
     assert frames_of(tmp_path / "clips", report) == held(simulator, "gate")
     assert export(*asked, "--segment-minutes", "0.5", "--segments", "--out", str(tmp_path / "clips")) == report
+
+
+def test_the_hours_are_waited_for_with_a_word_until_when(asked: list[str], tmp_path: Path) -> None:
+    """The process waits; nothing has been written meanwhile."""
+    hour = datetime.now(UTC).hour
+    closed = f"{(hour + 2) % 24}:00-{(hour + 3) % 24}:00@UTC"
+    command = [sys.executable, "-c", DOOMED, "frames:1", *asked, "--hours", closed, "--out", str(tmp_path / "c.mkv")]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        told = waiting.stderr.readline()
+        waiting.kill()
+    assert told.startswith("Waiting until ")
+    assert f"{(hour + 2) % 24:02d}:00 UTC: footage only" in told
+    assert not (tmp_path / "c.mkv").exists()
+    wrong = CliRunner().invoke(group, [*asked, "--hours", "at night", "--out", str(tmp_path / "c.mkv")])
+    assert (wrong.exit_code, "22:00-06:00" in wrong.stderr) == (2, True)
 
 
 def test_the_draft_that_a_kill_left_beside_the_file_is_cleared_away(asked: list[str], tmp_path: Path) -> None:

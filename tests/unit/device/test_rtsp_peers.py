@@ -1,8 +1,8 @@
 """Our client reads GStreamer's RTSP server, and GStreamer's client reads our simulated recorder.
 
-rtspsrc is used at its usual pace. With `onvif-rate-control=false` version 1.22 mostly stands still after PLAY: its receiving
-thread and both threads of rtpjitterbuffer wait for each other, with megabytes unread in its socket; while it logs, and so
-is slower, it runs through.
+rtspsrc is used at its usual pace. With `onvif-rate-control=false` version 1.22 mostly stands still after PLAY: its
+receiving thread and both threads of rtpjitterbuffer wait for each other, with megabytes unread in its socket; while it
+logs, and so is slower, it runs through.
 """
 
 import asyncio

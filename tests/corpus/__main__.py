@@ -27,6 +27,7 @@ from tests.corpus.folder import Diagram, diagrams
 HERE = Path(__file__).parent
 SEEDS = 3
 BROKEN = ("different", "crashed")
+NOTHING = object()
 
 
 class BareLibrary:
@@ -118,19 +119,33 @@ def judge(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, str]
         return "different", f"here {ours['end']} ({ours.get('why', '')}), there {theirs['end']}"
     if ours["end"] not in ("completed", "cancelled"):
         return f"{ours['end']} alike", ""
-    if ours["data"] != theirs["data"]:
-        return "different", _difference(ours["data"], theirs["data"])
-    return "same", ""
+    if ours["data"] == theirs["data"]:
+        return "same", ""
+    told = _difference(ours, theirs)
+    return ("lost there", told) if _is_lost_there(ours, theirs) else ("different", told)
+
+
+def _differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    here, there = ours["data"], theirs["data"]
+    return sorted(key for key in {*here, *there} if here.get(key, NOTHING) != there.get(key, NOTHING))
 
 
 def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    keys = sorted(
-        key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key) or (key in ours) != (key in theirs)
+    here, there = ours["data"], theirs["data"]
+    told = (f"{key}: here {here.get(key, '-')!r}, there {there.get(key, '-')!r}" for key in _differing(ours, theirs))
+    return "; ".join(told)[:300]
+
+
+def _is_lost_there(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether the bare library, where branches join, went back to an older value than the last that was entered."""
+    given = ours["given"]
+    return all(
+        ours["data"].get(key, NOTHING) == given.get(key, [None])[-1] and theirs["data"].get(key) in given[key]
+        for key in _differing(ours, theirs)
     )
-    return "; ".join(f"{key}: here {ours.get(key, '-')!r}, there {theirs.get(key, '-')!r}" for key in keys)[:300]
 
 
-RANK = (*BROKEN, "runs here only", "fails alike", "endless alike", "running alike", "same")
+RANK = (*BROKEN, "lost there", "runs here only", "fails alike", "endless alike", "running alike", "same")
 """Of several runs of one diagram the first of these counts."""
 
 

@@ -50,6 +50,8 @@ class Answers:
     def _study(self, text: str) -> None:
         for node in ET.fromstring(text).iter():  # of a file that the lint has accepted
             name, inside = node.tag.rpartition("}")[2], (node.text or "").strip()
+            if name == "dataObject":
+                self._assigned.add(node.get("id", ""))
             if name == "loopDataInputRef" and re.fullmatch(r"[A-Za-z_]\w*", inside):
                 self._lists.add(inside)
             if name.lower().endswith(("task", "activity", "process")):
@@ -116,13 +118,20 @@ class Answers:
 
 
 def drive(side: Side, answers: Answers) -> dict[str, Any]:
-    """Give inputs until the process ends, waits for nothing that can be given, or goes on for ever."""
+    """Give inputs until the process ends, waits for nothing that can be given, or goes on for ever.
+
+    The outcome, and under `given` what was entered for each variable, the last value last.
+    """
     chance = random.Random(answers.seed)
+    given = {name: [value] for name, value in answers.start().items()}
     for number in range(STEPS):
         options = sorted(side.options())
         tasks = [option for option in options if option.startswith("task ")]
         if not options:
-            return side.outcome()
+            return {**side.outcome(), "given": given}
         option = chance.choice(tasks if tasks and not answers.seed else options)
-        side.give(option, answers.answer(option, number))
+        data = answers.answer(option, number)
+        side.give(option, data)
+        for name, value in data.items():
+            given.setdefault(name, []).append(value)
     return {"end": "endless"}

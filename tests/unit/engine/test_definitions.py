@@ -1,9 +1,9 @@
 """Deploying: linted first, versioned by what a process needs, carried over, cached but never wrongly."""
 
 import pytest
-from process_files import FILES, FORM, process, user
+from process_files import FILES, FORM, flows, process, user
 
-from engine import definitions
+from engine import definitions, instances, live, replay
 from engine.errors import ConflictError, DefinitionError, NotFoundError
 from engine.models import ProcessDefinition
 
@@ -147,3 +147,43 @@ def test_a_file_that_is_not_text_is_refused_by_name(tmp_path):
     with pytest.raises(DefinitionError) as refused:
         definitions.read_folder(tmp_path)
     assert refused.value.problems[0].file == "review.bpmn"
+
+
+# ---- called processes -----------------------------------------------------------------------------------------------
+
+
+def called(text: str) -> str:
+    """A process that somebody sees `text` in."""
+    return process(
+        "called",
+        user("look", "seen", candidateGroup="reviewer").replace("任务 look", text),
+        flows("start", "look", "end"),
+    )
+
+
+CALLING = process(
+    "calling",
+    user("before", candidateGroup="reviewer"),
+    '<callActivity id="call" calledElement="called"/>',
+    flows("start", "before", "call", "end"),
+)
+
+
+def test_a_running_instance_calls_the_version_that_was_deployed_with_its_own(office, deployed):
+    """Which is what re-execution calls too, long after the called process has changed."""
+    assert deploy(deployed, {"calling.bpmn": CALLING, "called.bpmn": called("第一版")}) == {"calling": 1, "called": 1}
+    first = office.start("calling")
+    changed = called("第二版").replace('id="look"', 'id="look_again"').replace('"look"', '"look_again"')
+    assert deploy(deployed, {"called.bpmn": changed}) == {"calling": 2, "called": 2}
+    second = office.start("calling")
+    for instance in (first, second):
+        office.complete("reviewer", office.task(instance, "before"))
+    assert (office.task(first, "look").name, office.task(second, "look_again").name) == ("第一版", "第二版")
+    live.forget()
+    office.complete("reviewer", office.task(first, "look"))
+    office.complete("reviewer", office.task(second, "look_again"))
+    with deployed.reading() as session:
+        for instance, version in ((first, 1), (second, 2)):
+            found = instances.get(session, instance.id)
+            assert (found.state, definitions.by_id(session, found.definition_id).version) == ("completed", version)
+            assert replay.verify(session, instance.id).ok

@@ -173,3 +173,29 @@ def test_a_long_loop_costs_the_same_in_every_round() -> None:
         largest = max(largest, len(execution.snapshot()))
     assert (result.state, result.data["k"]) == ("completed", 699)
     assert largest < 60_000
+
+
+@pytest.mark.long
+def test_a_join_in_a_loop_holds_for_thousands_of_rounds_with_a_reload_every_hundred() -> None:
+    """In round 1001 the library would find nothing to do and call the process completed."""
+    text = in_a_loop(
+        gateway("parallel", "f", "j"),
+        user("a", "b"),
+        entry="f",
+        last="j",
+        lines=("f > a > j", "f > b > j"),
+        rounds=2100,
+    )
+    definition = compile_definition({"test.bpmn": text}, "P")
+    execution = Execution(definition, NAMESPACE)
+    data = {"n": 0, "plan": ["ab"] * 2100, "wanted": "", "drop": False}
+    result = execution.apply(Input(1, T0, "start", json.dumps({"data": data})))
+    for number in range(2100):
+        first, second = sorted(result.opened, key=lambda task: (task.element, number % 2))
+        for task in (first, second) if number % 2 else (second, first):
+            payload = {"task": str(task.id), "data": {task.element: number}}
+            result = execution.apply(Input(execution.seq + 1, T0, "submit", json.dumps(payload)))
+        if number % 100 == 99 and result.state == "running":
+            execution = Execution(definition, NAMESPACE, execution.snapshot())
+    assert (result.state, result.data["n"], result.data["a"], result.data["b"]) == ("completed", 2100, 2099, 2099)
+    assert execution.seq == 4201

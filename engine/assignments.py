@@ -6,10 +6,12 @@ department, and a signature of a named person is not passed on at all: they name
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from engine import calendar, clock, definitions, identity, instances, notifications, reminders, tasks
@@ -86,6 +88,24 @@ def change(session: Session, task_id: UUID | str, changes: Mapping[str, Any], re
     facts = {"from": _plain(before), "to": _plain(wanted), "reason": reason}
     _record(session, instance, "change_task", task, facts, by)
     return task
+
+
+def recipients(session: Session, task: Task) -> list[User]:
+    """Whom the task may be given to, by name: what `delegate` and `assign` accept. Whoever has it now is left out."""
+    instance = instances.get(session, task.instance_id)
+    query = select(User).where(User.active.is_(True))
+    if _named_by_diagram(session, instance, task):
+        principal = identity.find(session, task.owner or task.assignee or "")
+        query = query.where(User.department_id == (principal.department_id if principal else None))
+    else:
+        members = identity.members(session, task.candidate_group)
+        query = query.where(User.username.in_({*members, *task.candidate_users}))
+    found = []
+    for user in session.scalars(query.order_by(User.name, User.username)):
+        if user.username != (task.claimed_by or task.assignee):
+            with suppress(NotAllowedError):
+                found.append(_recipient(session, instance, task, user.username))
+    return found
 
 
 def _held(session: Session, task_id: UUID | str) -> tuple[Instance, Task]:

@@ -27,6 +27,7 @@ from web import (
     errors,
     footage,
     i18n,
+    instances,
     menu,
     notices,
     operations,
@@ -59,6 +60,7 @@ BLUEPRINTS: Sequence[Blueprint] = (
     audit.blueprint,
     archive.blueprint,
     operations.blueprint,
+    instances.blueprint,
     admin.blueprint,
 )
 """One per desk; whoever adds a desk adds its line here."""

@@ -19,6 +19,7 @@ from device.models import Case
 from engine.db import Database
 from engine.errors import N_, NotFoundError
 from engine.models import Instance, Job
+from engine.projections import ENDED
 from web.auth import person
 from web.diagrams import labels
 from web.edge import database, reading
@@ -108,7 +109,7 @@ def of_instance(instance_id: UUID) -> Response:
     def look(session: Session) -> tuple[dict[str, Any], bool]:
         seq, state = session.execute(select(Instance.seq, Instance.state).where(Instance.id == instance_id)).one()
         jobs = [facts(job, names, say) for job in jobs_of(session, instance_id) if job.state not in OVER]
-        return {"jobs": jobs, "seq": seq}, state != "running"
+        return {"jobs": jobs, "seq": seq}, state in ENDED
 
     return _stream(database(), look)
 

@@ -12,6 +12,7 @@ from device.models import Case
 from engine import clock, definitions, instances, tasks
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
 from engine.models import Instance, Job, ProcessDefinition, Task, User
+from engine.projections import ENDED, OPEN
 from web import brief, drafts, people
 from web.auth import GROUPS, person
 from web.diagrams import labels, position
@@ -25,7 +26,6 @@ blueprint = Blueprint("requests", __name__)
 
 PROCESS = "footage_retrieval"
 WITHDRAW = "withdraw"
-OPEN = ("open", "claimed")
 
 
 # ---- my requests ----------------------------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ def index() -> Any:
         waiting[task.instance_id].append(task)
     working: dict[UUID, list[Job]] = defaultdict(list)
     for job in session.scalars(
-        select(Job).where(Job.instance_id.in_(ids), Job.state.in_(("ready", "running", "incident")))
+        select(Job).where(Job.instance_id.in_(ids), Job.state.in_(("ready", "running", "held", "incident")))
     ):
         working[job.instance_id].append(job)
     people.remember(task.claimed_by or task.assignee for found in waiting.values() for task in found)
@@ -63,7 +63,7 @@ def _row(
     names = labels(session, instance.definition_id)
     found = brief.of_data(session, instance, instance.data)
     status = (case.outcome if case else "") or instance.state
-    running = instance.state == "running"
+    running = instance.state not in ENDED
     return {
         "instance": instance,
         "number": case.number if case else found.number,
@@ -209,7 +209,7 @@ def withdraw(instance_id: UUID) -> Any:
     if instance is None or instance.started_by != user.username:
         raise NotFoundError(N_("There is no such request of yours."))
     case = brief.case_of(reading(), instance_id)
-    if instance.state != "running":
+    if instance.state in ENDED:
         raise ConflictError(N_("This request has already ended; there is nothing to withdraw."))
     reason = request.form.get("reason", "").strip()
     error = ""

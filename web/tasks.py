@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from device import access
 from device.models import Case
-from engine import clock, definitions, identity, tasks
+from engine import assignments, clock, definitions, identity, instances, tasks
 from engine.definitions import text_digest
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotAllowedError
 from engine.forms import Form
@@ -191,6 +191,19 @@ def unclaim(task_id: UUID) -> Any:
     return redirect(url_for("tasks.inbox"))
 
 
+@blueprint.post("/tasks/<uuid:task_id>/delegate")
+def delegate(task_id: UUID) -> Any:
+    """Pass the task on to somebody, with a reason; whoever it was with stays visible."""
+    to = request.form.get("to", "")
+    try:
+        with transaction() as writing:
+            assignments.delegate(writing, task_id, to, request.form.get("reason", ""), by=person())
+    except ConflictError as error:
+        return _conflict(task_id, error)
+    flash(_("The task is with %(name)s now.", name=people.display_name(to)), "success")
+    return redirect(url_for("tasks.inbox"))
+
+
 # ---- pages ----------------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +283,7 @@ def _context(session: Session, task: Task) -> dict[str, Any]:
         "late": outlook.when_late(compiled, task.element, names) if element else [],
         "jobs": progress.under_way(session, instance),
         "progress_address": url_for("progress.of_instance", instance_id=instance.id),
+        "stopped": instances.suspension(session, instance.id) if instance.state == "suspended" else None,
         "now": clock.now(),
     }
 
@@ -346,7 +360,10 @@ def _page(
     draft: Any = None,
 ) -> str:
     drawn = _sheet(session, task, form, values, errors) if form else None
-    return render_template("tasks/task.html", sheet=drawn, draft=draft, **_context(session, task))
+    recipients = assignments.recipients(session, task)
+    return render_template(
+        "tasks/task.html", sheet=drawn, draft=draft, recipients=recipients, **_context(session, task)
+    )
 
 
 def _readonly(session: Session, task: Task, refusal: str) -> str:

@@ -77,8 +77,11 @@ PAGES = {
         "/studio/footage_retrieval/versions/1",
         "/studio/footage_retrieval/versions/1/forms/review.form",
     ],
-    "operator": ["/operations/", "/cases/2/custody", "/cases/2/redaction/{1}"],
-    "admin": [f"/admin/{part}" for part in ("people", "departments", "trainings", "deputies", "recorders", "cameras")],
+    "operator": ["/operations/", "/cases/2/custody", "/cases/2/redaction/{master}", "/operations/instances/"],
+    "admin": [
+        *(f"/admin/{part}" for part in ("people", "departments", "trainings", "deputies", "recorders", "cameras")),
+        *(f"/operations/instances/{{2}}{page}" for page in ("", "/modify", "/restart")),
+    ],
 }
 
 
@@ -99,7 +102,8 @@ def test_pages_are_accessible_and_keep_the_content_policy(chromium: Browser, hou
         for path in PAGES[username]:
             if language == "zh" and path in SAID_ELSEWHERE:
                 continue
-            guest.open(path.format(house.requests()[0], house.items(house.requests()[1], "master")[0].id))
+            master = house.items(house.requests()[1], "master")[0].id
+            guest.open(path.format(*house.requests(), master=master))
             guest.examine(path)
 
 

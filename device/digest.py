@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 ALGORITHMS = {"MD5": 1, "SHA-256": 2}
+_FIELD = re.compile(r'\b(\w{1,40})\s{0,8}=\s{0,8}(?:"([^"\r\n]*)"|([^\s,"]+))')
+"""Begins at a word and is bounded, so that reading a hostile challenge takes no longer than it is long."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,7 @@ class Challenge:
         for offer in offers:
             if not offer.lower().startswith("digest"):
                 continue
-            fields = {
-                name.lower(): quoted or plain
-                for name, quoted, plain in re.findall(r'(\w+)\s*=\s*(?:"([^"\r\n]*)"|([^\s,"]+))', offer[:4096])
-            }
+            fields = {name.lower(): quoted or plain for name, quoted, plain in _FIELD.findall(offer[:4096])}
             algorithm = fields.get("algorithm", "MD5").upper()
             if algorithm not in ALGORITHMS or "nonce" not in fields:
                 continue

@@ -1,5 +1,9 @@
 """Digest authentication: the published examples, the choice among challenges, and nothing in clear."""
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from device.digest import Challenge, DigestLogin
 
 NONCE = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
@@ -45,6 +49,22 @@ def test_the_stronger_challenge_is_chosen_in_any_order() -> None:
 
 def test_challenges_that_nobody_understands_are_none() -> None:
     assert Challenge.strongest(['Basic realm="x"', offer("SHA-512-256"), "Digest", 'Digest realm="no nonce"']) is None
+
+
+@pytest.mark.parametrize("filling", ["a", "a=", "a ", 'a="', '"', "=", ","])
+def test_a_challenge_that_was_made_to_take_long_is_none(filling: str) -> None:
+    """A field name of four thousand letters once took a second, and a header holds many challenges."""
+    assert Challenge.strongest(["Digest " + filling * 30_000] * 50) is None
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300))
+def test_no_challenge_breaks_the_reading_or_smuggles_a_line(text: str) -> None:
+    found = Challenge.strongest([f'Digest {text}, realm="r", nonce="n", algorithm=MD5', 'Digest nonce="n"'])
+    assert found is not None
+    header = DigestLogin(found, "user", "secret").header("PLAY", "rtsp://h/x")
+    assert "\r" not in header
+    assert "\n" not in header
 
 
 def test_a_user_name_cannot_break_out_of_its_header() -> None:

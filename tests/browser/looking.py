@@ -53,9 +53,10 @@ CJK = re.compile(r"[\u3000-\u303f\u3400-\u9fff\uff00-\uffef]")
 NEUTRAL = re.compile(
     r"调取-\d{4}-\d{4}|(archive|cases|masters|viewing|reports|forms)/[\w./-]+|\b(primary|backup): |\d (B|KB|MB|GB)\b|"
     r"\b(Diaoqu|SHA-256|UTC|PDF|BPMN|ONVIF|onvif|RTSP|hevc|h264|SIM-\d+|Simulated recorder|Home|End)\b|"
+    r"\b(kB/s|PEM|https|rtsps|Basic|Asia/Shanghai)\b|"
     r"\.(bpmn|dmn|form)\b|1号录像机|ffmpeg( \d[\w.+-]+)?"
 )
-"""What is the same in both languages: numbers of cases, places in a store, sizes, names of makes and formats."""
+"""What is the same in both languages: numbers of cases, places in a store, sizes, names of makes, formats and zones."""
 LATIN = re.compile(r"[A-Za-z]{2,}")
 
 

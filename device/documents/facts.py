@@ -156,10 +156,10 @@ def signatures(session: Session, case: Case) -> list[Signed]:
 
 
 def items(session: Session, case: Case) -> list[Item]:
-    """Masters and viewing copies of the case, in the order in which they were made."""
+    """Masters, viewing copies and redacted copies of the case, in the order in which they were made."""
     query = (
         select(EvidenceItem)
-        .where(EvidenceItem.case_id == case.id, EvidenceItem.kind.in_(["master", "viewing_copy"]))
+        .where(EvidenceItem.case_id == case.id, EvidenceItem.kind.in_(["master", "viewing_copy", "redacted_copy"]))
         .order_by(EvidenceItem.id)
     )
     return [

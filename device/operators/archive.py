@@ -125,8 +125,8 @@ def _forms(session: Session, context: JobContext, case: Case, items: list[Eviden
     data = context.data
     loaded = documents.facts.load(session, case, data)
     signed = documents.facts.signatures(session, case)
-    printed = documents.facts.items(session, case)
     by_id = {item.id: item for item in items}
+    printed = [one for one in documents.facts.items(session, case) if one.kind != "redacted_copy" or one.id in by_id]
     described = [
         {
             "file": _place_in_bag(item),

@@ -12,6 +12,7 @@ from stages import Arrive
 from visitor import parsed
 
 from device import access
+from device.evidence import verify_bag
 from device.simulator import LOCAL_TIME
 from engine import tasks
 
@@ -259,6 +260,13 @@ def test_n2_where_the_approval_asks_for_redaction_only_a_redacted_copy_goes_out(
     (own,) = request.items("viewer_copy")
     assert own.facts["derivation"]["source"] == redacted.digest
     assert [event.actor for event in request.log("reviewed")] == ["operator"]
+    request.lead()
+    (bag,) = (request.office.folder / "store" / "primary" / "archive").iterdir()
+    kept = sorted(path.name for path in (bag / "data" / "redaction").iterdir())
+    assert kept == sorted(item.path.rpartition("/")[2] for item in (listed, redacted)), "and no viewer's own copy"
+    assert verify_bag(bag) == []
+    record = pypdf.PdfReader(io.BytesIO((bag / "data" / "forms" / "record_form.pdf").read_bytes()))
+    assert redacted.digest in "".join(page.extract_text() for page in record.pages).replace("\n", "")
 
 
 # ---- 4.2 ------------------------------------------------------------------------------------------------------------

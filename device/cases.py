@@ -13,6 +13,7 @@ from device import access
 from device.models import Case
 from engine.errors import N_, ConflictError, NotFoundError
 from engine.history import GENESIS
+from engine.models import Instance
 
 LOCAL = ZoneInfo("Asia/Shanghai")
 """The zone of the forms and of the year in a case number."""
@@ -89,10 +90,25 @@ def _existing_or_number(session: Session, instance_id: UUID, at: datetime) -> tu
 
 
 def of_instance(session: Session, instance_id: UUID) -> Case:
-    """Raises NotFoundError when the instance has no case (yet)."""
-    case = session.scalar(select(Case).where(Case.instance_id == instance_id))
+    """The case of an instance; one that repeats a part of another (engine.modification) goes on with that one's case.
+
+    Raises NotFoundError when there is none (yet).
+    """
+    case = owned(session, instance_id)
     if case is None:
         raise NotFoundError(N_("This process has no case yet."))
+    return case
+
+
+def owned(session: Session, instance_id: UUID) -> Case | None:
+    """As `of_instance`, or None."""
+    case = session.scalar(select(Case).where(Case.instance_id == instance_id))
+    while case is None:
+        original = session.scalar(select(Instance.restarted_from).where(Instance.id == instance_id))
+        if original is None:
+            return None
+        instance_id = original
+        case = session.scalar(select(Case).where(Case.instance_id == instance_id))
     return case
 
 

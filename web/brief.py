@@ -9,6 +9,7 @@ from flask import Flask, g
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from device import cases
 from device.models import Case
 from engine import clock, definitions
 from engine.errors import NotFoundError
@@ -122,7 +123,7 @@ def camera_name(key: str, otherwise: str = "") -> str:
 
 
 def case_of(session: Session, instance_id: Any) -> Case | None:
-    return session.scalar(select(Case).where(Case.instance_id == instance_id))
+    return cases.owned(session, instance_id)
 
 
 def case_address(case: Case | None) -> str:

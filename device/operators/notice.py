@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from device.models import Case
+from device import cases
 from engine import identity, notifications
 from engine.models import User
 from engine.operators import StepContext, operator
@@ -20,7 +20,7 @@ def send(context: StepContext, *, to: list[str], template: str, params: dict[str
     Names that the directory does not know are passed over; whoever is a deputy at that time is told too.
     """
     session = context.session
-    case_id = session.scalar(select(Case.id).where(Case.instance_id == context.instance_id))
+    case = cases.owned(session, context.instance_id)
     names = [str(name) for name in to if name]
     people = {name for name in names if not name.startswith(GROUP)}
     people = set(session.scalars(select(User.username).where(User.username.in_(people)))) if people else set()
@@ -34,7 +34,7 @@ def send(context: StepContext, *, to: list[str], template: str, params: dict[str
         people,
         template,
         params or {},
-        link=f"/cases/{case_id}" if case_id is not None else "/requests",
+        link=f"/cases/{case.id}" if case is not None else "/requests",
         instance_id=context.instance_id,
         at=context.at,
     )

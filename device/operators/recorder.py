@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from device import media, registers, retention
-from device.models import Camera, Case
+from device import cases, media, registers, retention
+from device.models import Camera
 from device.operators.running import (
     RECORDER_REFUSED,
     RECORDER_UNREACHABLE,
@@ -79,9 +79,10 @@ def coverage(context: JobContext, *, cameras: list[str], start_at: str, end_at: 
     dates = [one["overwritten_at"] for one in found if one["overwritten_at"]]
     overwritten_at = min(dates, default=None)
     if overwritten_at:
-        noted = update(Case).where(Case.instance_id == context.instance_id)
-        with context.database.transaction() as session:  # a process that only asks has no case to note it in
-            session.execute(noted.values(overwritten_at=datetime.fromisoformat(overwritten_at)))
+        with context.database.transaction() as session:
+            case = cases.owned(session, context.instance_id)
+            if case is not None:  # a process that only asks has no case to note it in
+                case.overwritten_at = datetime.fromisoformat(overwritten_at)
     return {"status": overall, "overwritten_at": overwritten_at, "cameras": found}
 
 

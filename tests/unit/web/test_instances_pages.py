@@ -5,8 +5,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from procedure import House
+from procedure import APPROVED, House
 
+from device import cases
 from engine import history, instances, replay, tasks
 from engine.models import Instance
 
@@ -159,6 +160,19 @@ def test_a_case_begins_again_at_a_step_and_both_name_each_other(request_, arrive
     assert f"{LIST}{copy}" in admin.get(f"{LIST}{instance}").text
     assert f"{LIST}{instance}" in admin.get(f"{LIST}{copy}").text
     assert open_task(house, copy).element == "fill_application"
+    assert verified(house, copy)
+
+
+def test_what_begins_again_after_its_numbering_goes_on_with_the_same_case(request_, arrive) -> None:
+    house, instance = request_
+    address = f"{LIST}{instance}/restart"
+    answer = arrive(house, "admin").post(address, {"stay": "review_request:", "reason": "the wrong reviewer"})
+    copy = UUID(answer.location.rsplit("/", 1)[1])
+    with house.database.reading() as session:
+        assert cases.of_instance(session, copy).id == cases.of_instance(session, instance).id
+    house.submit(copy, "review_request", APPROVED["review_request"][1], by="reviewer")
+    house.lead(copy, to="vote_committee")
+    assert now(house, copy).business_key == now(house, instance).business_key
     assert verified(house, copy)
 
 

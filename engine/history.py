@@ -113,15 +113,18 @@ def append(
         "derived": derived,
         "digest": digest,
     }
+    follows = follows or {}
+    for name, value in follows.items():
+        set_committed_value(instance, name, value)  # else the flush would write them by a statement of its own
     try:
         session.flush()
     except StaleDataError as error:
         raise ConflictError(_MEANWHILE) from error
-    moved = {"seq": seq, "head": digest, "changed_at": at, "revision": instance.revision + 1, **(follows or {})}
+    moved = {"seq": seq, "head": digest, "changed_at": at, "revision": instance.revision + 1}
     connection = session.connection()
     connection.execute(_APPEND, event)
     guard = {"instance": instance.id, "known": instance.revision}
-    if not connection.execute(_MOVE, {**guard, **moved}).rowcount:
+    if not connection.execute(_MOVE, {**guard, **moved, **follows}).rowcount:
         raise ConflictError(_MEANWHILE)
     for name, value in moved.items():
         set_committed_value(instance, name, value)

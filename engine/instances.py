@@ -149,7 +149,12 @@ def step(
     consult = _lookup(session, instance, by, at)
     result = execution.apply(Input(execution.seq + 1, at, kind, text), consult)
     ended = result.state in ENDED
-    follows: dict[str, Any] = {"state": result.state, "data": result.data, "due_at": None if ended else result.due_at}
+    follows: dict[str, Any] = {
+        "state": result.state,
+        "data": result.data,
+        "due_at": None if ended else result.due_at,
+        "business_key": instance.business_key,  # an operator may have given it one in this step
+    }
     if ended:
         follows["ended_at"] = at
     if instance.seq + 1 - instance.snapshot_seq >= SNAPSHOT_EVERY:

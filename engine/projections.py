@@ -89,8 +89,8 @@ def _close(session: Session, instance: Instance, result: StepResult, by: str, at
 def _follow(session: Session, closed: Mapping[UUID, Mapping[str, Any]]) -> None:
     """What the caller holds of tasks and jobs says what the tables say now; for closed tasks without a query."""
     for known in list(session.identity_map.values()):
-        identity = inspect(known).identity
-        if isinstance(known, Task) and identity is not None and (row := closed.get(identity[0])):
+        identity = inspect(known).identity if isinstance(known, Task) else None
+        if identity is not None and (row := closed.get(identity[0])):
             for name, value in (("state", "how"), ("completed_by", "by"), ("completed_at", "at")):
                 set_committed_value(known, name, row[value])
         elif isinstance(known, Task | Job):

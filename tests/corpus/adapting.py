@@ -14,6 +14,7 @@ from engine.lint.report import ACTIVITIES, BPMN, NODES, SPIFF, extension, is_han
 from tests.corpus.folder import Diagram
 
 _BY_HAND = ("task", "serviceTask", "scriptTask", "sendTask", "receiveTask", "businessRuleTask")
+_TIMES = ("timeDate", "timeDuration", "timeCycle")
 CHOICE = "choice_"
 
 
@@ -41,9 +42,29 @@ def _adapt(root: etree._Element, process: str) -> None:
                 node.attrib.pop(name, None)
             for script in node.findall(BPMN + "script"):
                 node.remove(script)
+    for definition in list(root.iter(etree.Element)):
+        _complete(root, definition)
     for scope in list(root.iter(BPMN + "process", BPMN + "subProcess", BPMN + "transaction")):
         _choose(scope)
         _end(scope)
+
+
+def _complete(root: etree._Element, definition: etree._Element) -> None:
+    """An event that does not say for what it waits gets a message of its own, an hour, or what is always true."""
+    event = kind(definition).removesuffix("EventDefinition")
+    owner = definition.getparent()
+    if owner is None or event == kind(definition) or event not in ("message", "signal", "timer", "conditional"):
+        return
+    if event in ("message", "signal") and definition.get(f"{event}Ref") is None:
+        name = f"{event}_of_{owner.get('id')}"
+        root.insert(0, etree.Element(BPMN + event, id=name, name=name))
+        definition.set(f"{event}Ref", name)
+    elif event == "timer" and not any(text_of(definition, BPMN + child) for child in _TIMES):
+        etree.SubElement(definition, BPMN + "timeDuration").text = "PT1H"
+    elif event == "conditional" and not text_of(definition, BPMN + "condition"):
+        for empty in definition.findall(BPMN + "condition"):
+            definition.remove(empty)
+        etree.SubElement(definition, BPMN + "condition").text = "True"
 
 
 def _drop_foreign(node: etree._Element) -> None:

@@ -50,6 +50,11 @@ def _homes(folder: Path) -> dict[str, Path]:
 
 
 def _name(path: Path) -> str:
+    """As a deployment would take it."""
+    return _plain(path).lstrip("_.- ")
+
+
+def _plain(path: Path) -> str:
     for ending in (*ENDINGS, ".dmn", ".form", ".json"):
         if path.name.endswith(ending):
             return path.name.removesuffix(ending) + (".bpmn" if ending in ENDINGS else ending)

@@ -19,6 +19,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from device import discovery_cli
 from device.limits import Hours, LimitError
 from device.publishing import published
 from device.recorders import DRIVERS, open_recorder
@@ -48,20 +49,6 @@ class Instant(click.ParamType[datetime]):
         return at.astimezone(UTC)
 
 
-class Seconds(click.ParamType[timedelta]):
-    """A duration in seconds, with a sign: 37, -1.5."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return timedelta(seconds=float(value))
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no number of seconds", param, ctx)
-
-
 class DailyHours(click.ParamType[Hours]):
     """A daily window, in Shanghai unless a zone follows: 22:00-06:00@Europe/Berlin."""
 
@@ -83,6 +70,9 @@ class DailyHours(click.ParamType[Hours]):
 @click.group()
 def recorder() -> None:
     """Talk to a video recorder: who it is, what it holds, and copies of footage."""
+
+
+recorder.add_command(discovery_cli.command)
 
 
 def _connection(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from device.recorders.discovery import GROUP, PORT
+
 if TYPE_CHECKING:
     from device.simulator import Simulator
 
@@ -23,6 +25,20 @@ class Seconds(click.ParamType[timedelta]):
             return timedelta(seconds=float(value))
         except (ValueError, OverflowError):
             self.fail(f"{value!r} is no number of seconds", param, ctx)
+
+
+class HostAndPort(click.ParamType[tuple[str, int]]):
+    """An IPv4 address or a name, and a port unless it is that of WS-Discovery: 239.255.255.250:3702, 192.0.2.7."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, colon, port = value.partition(":")
+        if not host or (colon and not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536)):
+            self.fail(f"{value!r} is no address, like 192.0.2.7 or {GROUP}:{PORT}", param, ctx)
+        return host, int(port or PORT)
 
 
 @click.command("simulate-recorder")
@@ -57,6 +73,14 @@ class Seconds(click.ParamType[timedelta]):
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where to write that certificate (PEM), for clients to trust.",
 )
+@click.option("--discoverable", is_flag=True, help="Answer `diaoqu recorder discover` on this machine.")
+@click.option(
+    "--discovery-address",
+    type=HostAndPort(),
+    default=f"{GROUP}:{PORT}",
+    show_default=True,
+    help="Where it is asked then: a group, or 127.0.0.1 and a port.",
+)
 @click.option(
     "--fault",
     "items",
@@ -75,6 +99,8 @@ def simulate_recorder(
     all_codecs: bool,
     secure: bool,
     certificate_file: Path | None,
+    discoverable: bool,
+    discovery_address: tuple[str, int],
     items: tuple[str, ...],
 ) -> None:
     """Run a simulated ONVIF Profile G recorder on 127.0.0.1 until interrupted."""
@@ -108,6 +134,7 @@ def simulate_recorder(
             faults=faults,
             secure=secure,
             library=library,
+            discoverable=discovery_address if discoverable else None,
         )
         if certificate_file is not None:
             certificate_file.write_bytes(simulator.certificate)
@@ -122,4 +149,6 @@ def _announce(simulator: "Simulator") -> None:
     click.echo(f"ONVIF {simulator.url}")
     click.echo(f"RTSP  {simulator.replay_uri('').removesuffix('replay/')}")
     click.echo(f"Faults {simulator.control_url}")
+    if simulator.discoverable is not None:
+        click.echo("Discovery {}:{}".format(*simulator.discoverable))
     sys.stdout.flush()

@@ -10,6 +10,11 @@ from device.simulator.soap import NAMESPACES, Call, SoapFaultError, element, ope
 PATHS = {"tds": "device_service", "trt": "media", "trc": "recording", "tse": "search", "trp": "replay"}
 """Where each service lives under /onvif/."""
 
+SCOPES = tuple(
+    f"onvif://www.onvif.org/{scope}"
+    for scope in ("type/video_encoder", "Profile/G", "name/Simulated_recorder", "hardware/none")
+)
+
 _VERSIONS = {"tds": (21, 12), "trt": (21, 12), "trc": (21, 12), "tse": (21, 12), "trp": (21, 12)}
 
 
@@ -86,15 +91,9 @@ def get_services(call: Call) -> etree._Element:
 
 @operation("tds:GetScopes")
 def get_scopes(_: Call) -> etree._Element:
-    scopes = ("type/video_encoder", "Profile/G", "name/Simulated_recorder", "hardware/none")
     return element(
         "tds:GetScopesResponse",
-        *(
-            element(
-                "tds:Scopes", element("tt:ScopeDef", "Fixed"), element("tt:ScopeItem", f"onvif://www.onvif.org/{scope}")
-            )
-            for scope in scopes
-        ),
+        *(element("tds:Scopes", element("tt:ScopeDef", "Fixed"), element("tt:ScopeItem", scope)) for scope in SCOPES),
     )
 
 

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from device.recorders.base import Span
-from device.simulator import http, rtsp
+from device.simulator import discovery, http, rtsp
 from device.simulator.cameras import CAMERAS, SimulatedCamera
 from device.simulator.certificate import certificate, server_context
 from device.simulator.faults import Faults
@@ -38,6 +38,7 @@ class Simulator:
     own clock is `clock_offset` ahead of it, and all its times, in SOAP, RTSP and RTP, are its own. `secure` gives the
     replay service TLS (RTSPS) with the self-signed `certificate` (PEM). `faults` are what it does wrong; they may be
     replaced at any time, also at `control_url`. With a `library`, a folder of video files, each of these is a camera.
+    `discoverable` is where it answers the questions of WS-Discovery: the group, or 127.0.0.1 and a port (0: any).
 
     Raises:
         MediaError: the footage is not in `folder` yet and cannot be made.
@@ -59,8 +60,10 @@ class Simulator:
         faults: Faults | None = None,
         secure: bool = False,
         library: Path | None = None,
+        discoverable: tuple[str, int] | None = None,
     ) -> None:
         self.port = port
+        self.discoverable = discoverable
         self.rtsp_port = rtsp_port
         self.recorder = SimulatedRecorder(
             folder,
@@ -191,7 +194,7 @@ class Simulator:
             rtsp_server = await asyncio.start_server(
                 self._accept(self._speak_rtsp), HOST, self.rtsp_port, limit=_HEADER_LIMIT, ssl=context
             )
-            async with rtsp_server:
+            async with rtsp_server, self._answering():
                 self.port = soap_server.sockets[0].getsockname()[1]
                 self.rtsp_port = self.recorder.rtsp_port = rtsp_server.sockets[0].getsockname()[1]
                 started.set_result(None)
@@ -202,6 +205,22 @@ class Simulator:
                 for connection in self._connections:
                     connection.cancel()
                 await asyncio.gather(*self._connections, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
+        """Answer who looks for recorders."""
+        if self.discoverable is None:
+            yield
+            return
+        line = discovery.listening(HOST, self.discoverable)
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: discovery.Responder(lambda: self.url), sock=line
+        )
+        self.discoverable = line.getsockname()
+        try:
+            yield
+        finally:
+            transport.close()
 
     async def _speak_soap(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await http.serve(self.recorder, reader, writer)

@@ -74,6 +74,7 @@ def test_segments_hold_what_one_uncut_copy_holds(simulator: Simulator, tmp_path:
     assert checked.returncode == 0
 
 
+@pytest.mark.long
 def test_joined_segments_are_one_file_in_the_recorders_time(simulator: Simulator, tmp_path: Path) -> None:
     begin = span("03:59:40", 440)  # the lobby has no footage from 04:00 (minus 37 s) on for six and a half minutes
     whole = client(simulator).acquire("lobby", begin, tmp_path / "whole.mkv")
@@ -87,6 +88,7 @@ def test_joined_segments_are_one_file_in_the_recorders_time(simulator: Simulator
     assert joined["sha256"] == media.sha256(tmp_path / "joined.mkv")
 
 
+@pytest.mark.long
 def test_a_retrieval_that_failed_goes_on_after_the_last_finished_segment(simulator: Simulator, tmp_path: Path) -> None:
     with BadLine(simulator, Fault("cut", 10**9), *[Fault("cut", 3000)] * 30) as line:
         driver = {"rtsp_override": line.address, "keep_partial": False}
@@ -104,6 +106,7 @@ def test_a_retrieval_that_failed_goes_on_after_the_last_finished_segment(simulat
     assert simulator.calls["RTSP PLAY"] == plays + 2
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_keeps_the_finished_segments_and_more_room_lets_it_go_on(
     simulator: Simulator, tmp_path: Path
 ) -> None:

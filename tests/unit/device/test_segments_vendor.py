@@ -20,7 +20,11 @@ HELD = [span("05:00:00", 40), span("05:01:00", 30)]
 
 
 @pytest.mark.parametrize(
-    ("driver", "kind", "recording"), [("hikvision", SimulatedHikvision, "101"), ("dahua", SimulatedDahua, "1")]
+    ("driver", "kind", "recording"),
+    [
+        ("hikvision", SimulatedHikvision, "101"),
+        pytest.param("dahua", SimulatedDahua, "1", marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.parametrize("seconds", [23, pytest.param(8.3, marks=pytest.mark.long)])
 @pytest.mark.parametrize("ignore_end", [False, pytest.param(True, marks=pytest.mark.long)])

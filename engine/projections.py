@@ -59,14 +59,14 @@ def project(
     if opened:
         session.connection().execute(_OPEN_TASKS, opened)
         _tell_candidates(session, opened, by, at)
-    for request in result.jobs:
-        session.add(_job(session, instance, compiled.elements[request.element], request, at))
+    asked = [_job(session, instance, compiled.elements[request.element], request, at) for request in result.jobs]
+    session.add_all(asked)
     for task_id, element, message in result.incidents:
         failed = _failed_element(instance, compiled.elements[element], task_id, message, at)
         session.add(failed)
         tell_operations(session, failed, at)
-    if result.jobs:
-        wakeup.announce(session)
+    if asked:
+        wakeup.announce(session, [(job.site, job.id, job.epoch) for job in asked if job.state == "ready"])
 
 
 def _close(session: Session, instance: Instance, result: StepResult, by: str, at: datetime) -> None:
@@ -186,6 +186,8 @@ def _job(session: Session, instance: Instance, info: ElementInfo, request: JobRe
         name=info.name or request.element,
         operator=request.operator,
         params=request.params,
+        site="main",
+        epoch=0,
         retries=request.retries,
         backoff=request.backoff,
         state="ready",

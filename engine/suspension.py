@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from engine import clock, instances, jobs, notifications, outbox, wakeup
 from engine.errors import N_, ConflictError
-from engine.models import Instance, Subscription, Task
+from engine.models import Instance, Job, Subscription, Task
 from engine.projections import OPEN
 from engine.spiff import StepResult
 
@@ -45,7 +45,8 @@ def resume(session: Session, instance_id: UUID | str, reason: str, *, by: str) -
     jobs.release(session, instance)
     _look_for_messages(session, instance)
     _tell(session, instance, N_("Your case goes on: %(reason)s"), by, reason)
-    wakeup.announce(session)
+    ready = select(Job.site, Job.id, Job.epoch).where(Job.instance_id == instance.id, Job.state == "ready")
+    wakeup.announce(session, session.execute(ready))
     return result
 
 

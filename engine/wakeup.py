@@ -1,18 +1,36 @@
-"""Tells the workers of this process at once that there is a job; workers elsewhere find it when they next look."""
+"""Tells the workers of this process at once that there is a job; workers elsewhere find it when they next look.
+
+Whoever carries the news further (engine/dispatch.py) listens here.
+"""
 
 import threading
+from collections.abc import Callable, Iterable
+from uuid import UUID
 
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
+Due = tuple[str, UUID, int]
+"""A job that may run now: its site, its id, its epoch."""
+
 _CHANGED = threading.Condition()
 _PENDING = "wake the workers"
+_LISTENERS: list[Callable[[Due], object]] = []
 _count = 0
 
 
-def announce(session: Session) -> None:
+def announce(session: Session, due: Iterable[Due] = ()) -> None:
     """Wake the workers as soon as this session commits; nothing happens when it rolls back."""
-    session.info[_PENDING] = True
+    session.info.setdefault(_PENDING, []).extend(due)
+
+
+def listen(listener: Callable[[Due], object]) -> None:
+    """Call `listener` with each announced job once it is committed; it must not wait, and raises nothing."""
+    _LISTENERS.append(listener)
+
+
+def forget(listener: Callable[[Due], object]) -> None:
+    _LISTENERS.remove(listener)
 
 
 def count() -> int:
@@ -37,8 +55,13 @@ def wait(seen: int, timeout: float) -> None:
 
 @event.listens_for(Session, "after_commit")
 def _committed(session: Session) -> None:
-    if not session.in_nested_transaction() and session.info.pop(_PENDING, False):
-        ring()
+    if session.in_nested_transaction() or _PENDING not in session.info:
+        return
+    found: list[Due] = session.info.pop(_PENDING)
+    ring()
+    for listener in tuple(_LISTENERS):
+        for due in found:
+            listener(due)
 
 
 @event.listens_for(Session, "after_soft_rollback")

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from engine import chores, concealment, jobs, messages, operators, reminders, seals, timers, wakeup
+from engine import chores, concealment, dispatch, jobs, messages, operators, reminders, seals, timers, wakeup
 from engine.concealment import Concealment
 from engine.db import Database
 from engine.errors import BpmnError, DiaoquError, JobCancelledError
 from engine.jobs import ClaimedJob
 from engine.operators import JobContext
 from engine.settings import Settings
+from engine.wakeup import Due
 
 POLL = 1.0
 """Seconds between two looks at the table: jobs of other processes, retries and timers become due by themselves."""
@@ -33,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 class Worker:
     """Works on the jobs of `settings.site` with `slots` threads, fires timers, reminds, delivers messages, seals.
 
+    With a broker (engine/dispatch.py) messages bring the jobs, to whichever worker of the site has a slot free.
     `run_until_idle` does the same in the calling thread until nothing is due any more, for tests and single steps.
     """
 
@@ -46,11 +48,21 @@ class Worker:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._leases: set[_Lease] = set()
+        self._free = threading.BoundedSemaphore(slots)
+        self._sender: dispatch.Sender | None = None
+        self._receiver: dispatch.Receiver | None = None
 
     def start(self) -> None:
-        """Begin to work in the background. Raises RuntimeError when it already does."""
+        """Begin to work in the background.
+
+        Raises:
+            RuntimeError: it already does. SettingsError: the broker's address is wrong, or Celery is missing.
+        """
         if self._threads:
             raise RuntimeError("this worker has been started")
+        if self.settings.broker_url:
+            self._sender = dispatch.Sender(self.settings)
+            self._receiver = dispatch.Receiver(self.settings, self.slots, self._called)
         self._stopping.clear()
         names = [f"worker-{number}" for number in range(1, self.slots + 1)]
         self._threads = [threading.Thread(target=self._work, args=(name,), name=name, daemon=True) for name in names]
@@ -60,16 +72,23 @@ class Worker:
         self._threads.append(threading.Thread(target=self._do_chores, name="chores", daemon=True))
         for thread in self._threads:
             thread.start()
+        for end in (self._sender, self._receiver):
+            if end is not None:
+                end.start()
 
     def stop(self, timeout: float = 30) -> None:
         """Take no more jobs and wait for the running ones; those that do not end in time are taken up by another."""
         self._stopping.set()
         wakeup.ring()
         deadline = time.monotonic() + timeout
+        if self._receiver is not None:
+            self._receiver.stop(timeout)
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         for lease in list(self._leases):
             lease.lost.set()
+        if self._sender is not None:
+            self._sender.stop()
         self._threads = []
 
     def run_until_idle(self) -> int:
@@ -86,9 +105,9 @@ class Worker:
     def _deliver(self) -> int:
         return messages.deliver_due(self.database, kept=timedelta(hours=self.settings.message_hours))
 
-    def run_one(self, owner: str) -> bool:
-        """Claim one job and run it to its end; whether there was one."""
-        job = jobs.claim(self.database, owner=owner, site=self.settings.site, lease=self.lease)
+    def run_one(self, owner: str, hint: Due | None = None) -> bool:
+        """Claim one job (that of the hint, if there is one) and run it to its end; whether there was one."""
+        job = jobs.claim(self.database, owner=owner, site=self.settings.site, lease=self.lease, hint=hint)
         if job is None:
             return False
         with self._lease_of(job) as lease:
@@ -100,12 +119,25 @@ class Worker:
         while not self._stopping.is_set():
             seen = wakeup.count()
             try:
-                busy = self.run_one(owner)
+                with self._free:
+                    busy = not self._stopping.is_set() and self.run_one(owner)
             except Exception:  # noqa: BLE001 - the database may be away for a while; the thread must survive that
                 _LOG.exception("a job could not be run or reported; its lease will run out")
                 busy = False
-            if not busy and not self._stopping.is_set():
+            if busy or self._stopping.is_set():
+                continue
+            if self._receiver is None:
                 wakeup.wait(seen, POLL)
+            else:
+                self._stopping.wait(dispatch.SWEEP)
+
+    def _called(self, hint: Due) -> None:
+        """A message says that a job is due. Afterwards whatever else is due: its recorder may have become free."""
+        owner = _owner(threading.current_thread().name)
+        with self._free:
+            ran = not self._stopping.is_set() and self.run_one(owner, hint)
+            while ran and not self._stopping.is_set():
+                ran = self.run_one(owner)
 
     def _watch_timers(self) -> None:
         while not self._stopping.wait(POLL):

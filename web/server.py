@@ -8,6 +8,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from engine.db import Database
+from engine.dispatch import Sender
 from engine.settings import Settings
 from engine.worker import Worker
 from web import create_app
@@ -21,6 +22,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         self.settings = settings
         self.worker = worker
         self.address = f"{host}:{port}"
+        self._sender = Sender(settings) if settings.broker_url else None  # a worker has one of its own
         super().__init__()
 
     def load_config(self) -> None:
@@ -36,6 +38,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
         if self.worker:
             self.cfg.set("post_worker_init", self._start_worker)
             self.cfg.set("worker_exit", self._stop_worker)
+        elif self._sender:
+            self.cfg.set("post_worker_init", lambda _worker: self._sender.start())
+            self.cfg.set("worker_exit", lambda _server, _worker: self._sender.stop())
 
     def load(self) -> Any:
         return create_app(self.settings)

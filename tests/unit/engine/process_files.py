@@ -193,6 +193,7 @@ class Recorder:
         self.broken: dict[str, Exception] = {}
         self.calls: list[tuple[str, int]] = []
         self.limit = 0
+        self.site = "main"
         self.members: list[str] = []
         self.during: Any = None
 
@@ -201,7 +202,7 @@ RECORDER = Recorder()
 
 
 def _exclusive(_session: Any, params: Any) -> tuple[str, int, str]:
-    return ("recorder", RECORDER.limit, "main") if RECORDER.limit else ("", 1, "main")
+    return ("recorder", RECORDER.limit, RECORDER.site) if RECORDER.limit else ("", 1, RECORDER.site)
 
 
 @operator("office/fetch", zh="取", en="Fetch", errors=("LOST",), retries=3, exclusive=_exclusive)

@@ -1,7 +1,8 @@
 """Files appear whole or not at all: written beside their place, fsynced, renamed, and the folder fsynced.
 
 While it is written the draft is locked (flock), and the lock ends with the process. So whoever publishes the same file
-next sees which drafts a killed process has left, and clears them away.
+next sees which drafts a killed process has left, and clears them away. The same goes for folders of what a file is
+made from.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import errno
 import fcntl
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +52,63 @@ def clear_drafts(target: Path) -> None:
                 draft.unlink()
             finally:
                 os.close(handle)
+
+
+@contextlib.contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """A folder for what `target` is made from, on the same disk; removed when the block ends."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{_escaped(target.stem[:80])}.????????.download"):
+        clear_folder(left)
+    folder, handle = _made_folder(target)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def _made_folder(target: Path) -> tuple[Path, int]:
+    """A new folder, held; once more when somebody cleared it away before it was."""
+    while True:
+        folder = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.download")
+        folder.mkdir(mode=0o700)
+        try:
+            handle = hold(folder)
+        except (BlockingIOError, FileNotFoundError):
+            continue
+        except OSError:  # a file system without locks, where nothing is cleared away either
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        if folder.exists():
+            return folder, handle
+        os.close(handle)
+
+
+def hold(folder: Path) -> int:
+    """Hold a folder for this process: until the handle is closed or the process ends, however it ends.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        FileNotFoundError: it is gone.
+        OSError: its file system knows no locks.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove a folder unless a living process holds it."""
+    with contextlib.suppress(OSError):  # it is held, another process was quicker, or the file system knows no locks
+        handle = hold(folder)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(handle)
 
 
 def _escaped(text: str) -> str:

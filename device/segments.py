@@ -11,12 +11,9 @@ The order of every step: the segment is written under another name, fsynced, ren
 manifest is replaced in the same way. Whatever dies in between is begun anew from the last segment of the manifest.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from device import media
-from device.publishing import published
+from device.publishing import clear_folder, hold, published
 from device.recorders.base import (
     ClockOffset,
     DeviceError,
@@ -219,8 +216,7 @@ def take_over(place: Path, folder: Path) -> int:
             draft.write_text(json.dumps(noted, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     for each in place.iterdir():
         if each != folder:
-            with contextlib.suppress(DeviceError), _alone(each):  # not while somebody is at work in it
-                shutil.rmtree(each, ignore_errors=True)
+            clear_folder(each)
     return taken
 
 
@@ -249,13 +245,12 @@ def _rate(reports: list[dict[str, Any]]) -> float:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the hold ends with the process, however it ends."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Raises DeviceError while another process is at work in the folder."""
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DeviceError(f"Another process is retrieving into {folder}: wait until it has ended.") from error
+        handle = hold(folder)
+    except BlockingIOError as error:
+        raise DeviceError(f"Another process is retrieving into {folder}: wait until it has ended.") from error
+    try:
         yield
     finally:
         os.close(handle)

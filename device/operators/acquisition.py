@@ -19,7 +19,7 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from device import evidence, registers
+from device import evidence, registers, unfinished
 from device.evidence import Described
 from device.models import Camera, Case, EvidenceItem
 from device.operators.running import (
@@ -189,7 +189,7 @@ def _in_segments(
 def _place_of_segments(context: JobContext, camera: str, asked: Span) -> Path:
     """Where the attempts at this camera and span keep their segments, each in a folder of its own."""
     of = hashlib.sha256(f"{asked.start.isoformat()} {asked.end.isoformat()}".encode()).hexdigest()[:12]
-    return context.settings.data / "segments" / str(context.instance_id) / f"{camera}-{of}"
+    return unfinished.place_of(context.settings, context.instance_id) / f"{camera}-{of}"
 
 
 def _compare(context: JobContext, camera: RegisteredCamera, noted: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from device import evidence
+from device import evidence, unfinished
 from device.models import EvidenceItem
 from device.operators.running import DISK_FULL, STORE_FAILED, bytes_done, case_of, modelled
 from device.storage import open_stores
@@ -12,8 +12,12 @@ from engine.operators import JobContext, operator
 
 @operator("evidence/back_up", zh="备份录像", en="Back up the footage", errors=(STORE_FAILED, DISK_FULL))
 def back_up(context: JobContext) -> dict[str, Any]:
-    """Put each master, native file, viewing copy and report on both stores and read it back from there."""
+    """Put each master, native file, viewing copy and report on both stores and read it back from there.
+
+    Segments that never became a master, such as those of a camera that was skipped, are cleared away.
+    """
     case = case_of(context)
+    unfinished.clear(context.database, context.settings, context.instance_id)
     with context.database.reading() as session:
         items = accepted(context, evidence.items_of(session, case, "master", "native", "viewing_copy", "report"))
     copies = []
@@ -46,8 +50,9 @@ def back_up(context: JobContext) -> dict[str, Any]:
 def discard_working_copies(context: JobContext, *, reason: str) -> dict[str, Any]:
     """Delete the working copies of the case and record it; copies on the stores stay until their disposal.
 
-    A request that was withdrawn before it got a number has none.
+    A request that was withdrawn before it got a number has none. Segments that never became a master go as well.
     """
+    unfinished.clear(context.database, context.settings, context.instance_id)
     try:
         case = case_of(context)
     except NotFoundError:

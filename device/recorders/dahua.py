@@ -8,7 +8,6 @@ it is given.
 
 import re
 import ssl
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -16,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from device.limits import bucket
+from device.publishing import folder_beside
 from device.recorders.base import (
     WHOLE,
     AcquisitionReport,
@@ -280,13 +280,12 @@ class DahuaRecorder:
     ) -> AcquisitionReport:
         """Fetch each stretch as .dav (loadfile.cgi startLoad), keep it, and copy its streams."""
         wall = self._wall
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as folder:
+        with folder_beside(target) as folder:
             pieces = []
             for number, part in enumerate(coverage.recorded, 1):
                 first = wall.shown(part.start).replace(microsecond=0)
                 last = wall.shown(part.end + timedelta(milliseconds=999)).replace(microsecond=0)
-                path = Path(folder) / f"{number:05d}.dav"
+                path = folder / f"{number:05d}.dav"
                 size = self._web.save(
                     "GET",
                     "/cgi-bin/loadfile.cgi",

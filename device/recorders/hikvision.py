@@ -7,7 +7,6 @@ firmwares do differently and that nothing here was tried on hardware yet. Times 
 
 import re
 import ssl
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from device.limits import bucket
+from device.publishing import folder_beside
 from device.recorders.base import (
     WHOLE,
     AcquisitionReport,
@@ -333,11 +333,10 @@ class HikvisionRecorder:
         matches = [match for match in self._matches(recording, span, wall) if match.address][:MOST_PIECES]
         if not matches:
             raise MissingError("The recorder names no files of this span.")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as folder:
+        with folder_beside(target) as folder:
             pieces = []
             for number, match in enumerate(matches, 1):
-                path = Path(folder) / f"{number:05d}.mp4"
+                path = folder / f"{number:05d}.mp4"
                 inner = f"<playbackURI>{escape(match.address)}</playbackURI>"
                 body = f'<downloadRequest version="1.0">{inner}</downloadRequest>'
                 size = self._web.save(

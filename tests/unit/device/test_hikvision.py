@@ -1,5 +1,7 @@
 """The Hikvision driver against a simulated recorder over real sockets; vendor/hikvision.py names the sources."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +23,7 @@ from device.recorders.base import (
 )
 from device.recorders.hikvision import HikvisionRecorder
 from device.simulator import annexb_digests
+from engine.settings import ROOT
 
 CLOCK = ClockOffset(OFFSET, timedelta(0), "set by the test", HOUR)
 HELD = [span("05:00:00", 40), span("05:01:00", 30)]
@@ -180,6 +183,34 @@ def test_a_recorder_that_will_not_play_gives_its_files(nvr: SimulatedHikvision, 
     assert (tmp_path / report.native[0]["file"]).stat().st_size == report.native[0]["size"]
     assert any("would not play" in warning for warning in report.warnings)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["gate.mkv", "gate.mkv.native"]
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from device.publishing import folder_beside
+with folder_beside(Path(sys.argv[1])) as folder:
+    (folder / "00001.mp4").write_bytes(b"half")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_download_left_is_cleared_by_the_next_one_and_a_living_one_stays(
+    nvr: SimulatedHikvision, tmp_path: Path
+) -> None:
+    nvr.faults.refuse_playback = 404
+    target, wanted = tmp_path / "gate[1].mkv", span("05:00:05", 5)
+    command = [sys.executable, "-c", HOLDING, str(target)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        half = Path(other.stdout.readline().strip())
+        client(nvr).acquire("101", wanted, target)
+        assert (half / "00001.mp4").read_bytes() == b"half"
+        other.kill()
+    assert half.is_dir()
+    client(nvr).acquire("101", wanted, target)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [target.name, f"{target.name}.native"]
 
 
 def test_a_full_disk_stops_before_the_playback(nvr: SimulatedHikvision, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Long spans, native files and the hours of a recorder in the operators: masters, evidence, the archived bag."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ import pytest
 from case_room import INSTANCE, NOW, open_case
 from replay_room import clip, pictures
 from running_jobs import RECORDED, Jobs, began, register_cameras, run_and_kill
+from sqlalchemy import select
 
 import device.operators  # noqa: F401 - registers the operators
-from device import access, cases, evidence, registers
+from device import access, cases, evidence, registers, unfinished
 from device.models import EvidenceItem
+from device.publishing import hold
 from device.recorders.base import RecorderBusyError, Span
 from device.registers import get_recorder, limit_recorder
 from device.simulator import Faults, Simulator
@@ -25,7 +28,7 @@ from device.storage import hash_file
 from engine import clock as engine_clock
 from engine.db import Database
 from engine.errors import BpmnError, PostponedError
-from engine.models import Job
+from engine.models import Instance, Job
 from engine.settings import Settings
 
 PASSWORD = "口令 1"
@@ -117,7 +120,7 @@ def test_all_segments_are_checked_viewable_backed_up_and_in_the_bag(jobs: Jobs) 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("calls", [1, 3, 5, 7, 9, 11, 13, 15])
+@pytest.mark.parametrize("calls", [1, 2, 3, 5, 7, 8, 9, 10, 11])
 def test_a_long_retrieval_killed_at_any_moment_goes_on_and_ends_in_the_same_masters(
     jobs: Jobs, simulator: Simulator, calls: int
 ) -> None:
@@ -147,6 +150,59 @@ def test_another_job_goes_on_with_the_segments_of_one_that_failed(jobs: Jobs, si
     frames = [digest for master in items(jobs, "master") for digest in pictures(file_of(jobs, master))]
     assert frames == held(simulator, answer["report"])
     assert not list((jobs.settings.data / "segments").glob("*/*"))
+
+
+def left_behind(jobs: Jobs) -> list[Path]:
+    return list((jobs.settings.data / "segments").rglob("*.mkv"))
+
+
+def given_up(jobs: Jobs, simulator: Simulator) -> None:
+    """A retrieval that broke off after its first segment, and will not be tried again."""
+    simulator.faults = Faults(plays=("sound", *["busy"] * 20))
+    try:
+        with pytest.raises(PostponedError):
+            jobs.run("recorder/acquire", "first", GATE)
+    finally:
+        simulator.faults = Faults()
+    assert left_behind(jobs)
+
+
+def test_segments_of_a_skipped_camera_go_when_the_rest_is_backed_up_and_stay_while_it_is_retrieved(
+    jobs: Jobs, simulator: Simulator
+) -> None:
+    given_up(jobs, simulator)
+    with jobs.database.transaction() as session:
+        session.add(running_job("recorder:nvr-1"))
+    jobs.run("evidence/back_up", "backup", {})
+    assert left_behind(jobs)
+    with jobs.database.transaction() as session:
+        session.scalars(select(Job)).one().state = "failed"
+    jobs.run("evidence/back_up", "backup", {})
+    assert not list((jobs.settings.data / "segments").iterdir())
+
+
+def test_segments_of_a_case_that_ended_are_cleared_but_not_while_somebody_writes(
+    jobs: Jobs, simulator: Simulator
+) -> None:
+    given_up(jobs, simulator)
+    unfinished.clear_ended(jobs.database, jobs.settings)
+    assert left_behind(jobs), "the case is under way"
+    with jobs.database.transaction() as session:
+        session.add(running_job("recorder:nvr-1"))  # cancelled, but its worker has not noticed yet
+        session.get_one(Instance, INSTANCE).ended_at = NOW
+    (attempt,) = {path.parent for path in left_behind(jobs)}
+    handle = hold(attempt)
+    unfinished.clear_ended(jobs.database, jobs.settings)
+    assert left_behind(jobs)
+    os.close(handle)
+    unfinished.clear_ended(jobs.database, jobs.settings)
+    assert not list((jobs.settings.data / "segments").iterdir())
+
+
+def test_segments_of_a_withdrawn_case_go_with_its_working_copies(jobs: Jobs, simulator: Simulator) -> None:
+    given_up(jobs, simulator)
+    jobs.run("evidence/discard_working_copies", "discard", {"reason": "withdrawn"})
+    assert not left_behind(jobs)
 
 
 # ---- hours ----------------------------------------------------------------------------------------------------------

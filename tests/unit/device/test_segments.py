@@ -206,7 +206,7 @@ def export(*arguments: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
-KILLS = ["frames:40", "frames:700", "files:4", *(f"files:{step}" for step in range(1, 30, 2)), "frames:890"]
+KILLS = ["frames:40", "frames:700", "files:4", *(f"files:{step}" for step in range(1, 30, 2)), "frames:750"]
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,10 @@ HELD = [span("05:00:00", 40), span("05:01:00", 30)]
         pytest.param("dahua", SimulatedDahua, "1", marks=pytest.mark.long),
     ],
 )
-@pytest.mark.parametrize("seconds", [23, pytest.param(8.3, marks=pytest.mark.long)])
-@pytest.mark.parametrize("ignore_end", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("seconds", "ignore_end"),
+    [(23, False), pytest.param(23, True, marks=pytest.mark.long), pytest.param(8.3, False, marks=pytest.mark.long)],
+)
 def test_segments_hold_each_picture_once_also_across_a_hole(
     tmp_path: Path, driver: str, kind: Any, recording: str, seconds: float, ignore_end: bool
 ) -> None:

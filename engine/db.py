@@ -4,14 +4,14 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy import Engine, ExceptionContext, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, PendingRollbackError
 from sqlalchemy.orm import Session
 
 from engine.errors import N_, EngineError, NoRoomError
@@ -21,7 +21,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class DatabaseAwayError(EngineError):
-    """The database cannot be reached or opened: see whether it runs, and DIAOQU_DATABASE_URL."""
+    """The database cannot be reached or opened: see whether it runs, and DIAOQU_DATABASE_URL.
+
+    When it went away during a commit, nobody can say whether that was stored.
+    """
 
 
 def _backend(url: str) -> str:
@@ -59,7 +62,7 @@ class Database:
             self.writer = _sqlite(url, "BEGIN IMMEDIATE")
             self.reader = _sqlite(url, "BEGIN")
         else:
-            self.writer = self.reader = create_engine(url, pool_pre_ping=True, isolation_level="READ COMMITTED")
+            self.writer = self.reader = _postgresql(url)
 
     @classmethod
     def of(cls, settings: Settings) -> "Database":
@@ -68,7 +71,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """Raises NoRoomError when the database's disk is full; nothing is stored then."""
+        """Raises NoRoomError when the database's disk is full; nothing is stored then. DatabaseAwayError."""
         session = Session(self.writer, expire_on_commit=False, info=self._info)
         try:
             with self._write_lock if self.sqlite else nullcontext(), session, session.begin():
@@ -77,6 +80,10 @@ class Database:
             if _is_full(error.orig):
                 raise NoRoomError from error
             raise
+        except PendingRollbackError as error:
+            if error.code == _LOST_IN_TRANSACTION:
+                raise DatabaseAwayError(_AWAY) from error
+            raise
         finally:
             self._follow_up(session)
 
@@ -84,9 +91,10 @@ class Database:
     def reading(self) -> Iterator[Session]:
         session = Session(self.reader, expire_on_commit=False, autoflush=False, info=self._info)
         try:
-            with session:
-                yield session
+            yield session
         finally:
+            with suppress(DatabaseAwayError):  # what was read is read; there is nothing to undo
+                session.close()
             self._follow_up(session)
 
     def _follow_up(self, session: Session) -> None:
@@ -104,9 +112,10 @@ class Database:
         config.attributes["engine"] = self.writer
         try:
             command.upgrade(config, revision)
-        except OperationalError as error:
+        except (OperationalError, DatabaseAwayError) as error:
+            reason = error.orig if isinstance(error, OperationalError) else error.__cause__
             raise DatabaseAwayError(
-                N_("The database cannot be opened: %(reason)s"), reason=str(error.orig).strip().splitlines()[0]
+                N_("The database cannot be opened: %(reason)s"), reason=str(reason).strip().splitlines()[0]
             ) from error
 
     def scrub(self) -> None:
@@ -197,5 +206,33 @@ def _sqlite(url: str, begin: str) -> Engine:
             connection.connection.driver_connection.execute(begin)
         except sqlite3.Error as error:
             raise OperationalError(begin, None, error) from error
+
+    return engine
+
+
+CONNECT = 5
+"""Seconds after which a PostgreSQL that does not answer counts as away."""
+
+_AWAY = N_("The database does not answer. What was just sent may not be stored: look before you send it again.")
+_LOST_IN_TRANSACTION = "8s2b"
+"""SQLAlchemy's code for going on after the connection was lost, as a step does that takes it for a refusal."""
+
+_SHUTTING_DOWN_OR_STARTING = {"57P01", "57P02", "57P03"}
+
+
+def _postgresql(url: str) -> Engine:
+    engine = create_engine(
+        url, pool_pre_ping=True, isolation_level="READ COMMITTED", connect_args={"connect_timeout": CONNECT}
+    )
+
+    @event.listens_for(engine, "handle_error")
+    def say_that_it_is_away(context: ExceptionContext) -> None:
+        error = context.original_exception
+        state = getattr(error, "sqlstate", None)
+        never_reached = context.connection is None and isinstance(context.sqlalchemy_exception, OperationalError)
+        if context.is_pre_ping or not (context.is_disconnect or never_reached or state in _SHUTTING_DOWN_OR_STARTING):
+            return
+        _LOG.warning("the database is away: %s", error)
+        raise DatabaseAwayError(_AWAY) from error
 
     return engine

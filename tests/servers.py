@@ -118,6 +118,11 @@ class Postgres(Server):
     def _as(self) -> dict[str, str]:
         return {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
 
+    def _up(self) -> bool:
+        """Whether it has also recovered what it had under way when it was killed."""
+        asked = [str(self.bin / "pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)]
+        return super()._up() and subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
     def kill(self) -> None:
         """SIGKILL to the postmaster; its children notice and end by themselves."""
         children = self._children()

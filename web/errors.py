@@ -11,11 +11,13 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from flask import Flask, Response, current_app, render_template, request
+from flask import Flask, Response, current_app, g, make_response, render_template, request
+from flask_login import AnonymousUserMixin
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from device.recorders.base import DeviceError, RecorderBusyError, RecorderRefusedError, RecorderUnreachableError
+from engine.db import DatabaseAwayError
 from engine.errors import (
     N_,
     ConflictError,
@@ -44,6 +46,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
     (DefinitionError, 422),
     (ExpressionError, 422),
     (NoRoomError, 507),
+    (DatabaseAwayError, 503),
     (UnknownOperatorError, 422),
     (OperatorParameterError, 422),
     (RecorderBusyError, 503),
@@ -66,7 +69,7 @@ TITLES: Mapping[int, str] = {
     429: N_("Too many attempts"),
     500: N_("Something went wrong on our side"),
     502: N_("The recorder refused"),
-    503: N_("The recorder is busy"),
+    503: N_("This is not available at the moment"),
     504: N_("The recorder cannot be reached"),
     507: N_("There is no room left on the disk"),
 }
@@ -84,9 +87,13 @@ ADVICE: Mapping[int, str] = {
     429: N_("Wait a little and try again."),
     500: N_("Nothing was half-written. Try again; if it happens again, tell an administrator the reference number."),
     502: N_("Nothing was changed. Tell an administrator."),
-    503: N_("Nothing was changed. Try again in a few minutes."),
+    503: N_("Try again in a few minutes."),
     504: N_("Nothing was changed. Try again in a few minutes, or tell an administrator."),
 }
+
+
+RETRY_AFTER = 10
+"""Seconds until it is worth asking again whether the database is back."""
 
 
 def status_of(error: BaseException) -> int:
@@ -180,6 +187,14 @@ def _known(error: Exception) -> Any:
     return page(status, message_of(error), problems=problems)
 
 
+def _away(error: DatabaseAwayError) -> Response:
+    """Said to somebody whom we cannot look up, without a word that stands in the database."""
+    g._login_user = AnonymousUserMixin()  # as Flask-Login keeps whom it has found
+    response: Response = make_response(_known(error))
+    response.headers["Retry-After"] = str(RETRY_AFTER)
+    return response
+
+
 def _http(error: HTTPException) -> Any:
     if error.response is not None or error.code is None or error.code < 400:
         return error
@@ -205,6 +220,7 @@ def _unknown(error: Exception) -> Any:
 def install(app: Flask) -> None:
     app.config["PROPAGATE_EXCEPTIONS"] = app.config.get("PROPAGATE_EXCEPTIONS") or False
     app.register_error_handler(DiaoquError, _known)
+    app.register_error_handler(DatabaseAwayError, _away)
     app.register_error_handler(DeviceError, _known)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(Exception, _unknown)

@@ -99,10 +99,10 @@ class Premises:
     _database: Database | None = None
 
     @classmethod
-    def found(cls, folder: Path, recorder: RecorderProcess) -> "Premises":
+    def found(cls, folder: Path, recorder: RecorderProcess, **environment: str) -> "Premises":
         """A new installation with the demo's people, the recorder's cameras and the procedure."""
         make_secret(folder)
-        made = cls(folder, recorder)
+        made = cls(folder, recorder, environment=environment)
         database = Database.of(made.settings)
         database.upgrade()
         with database.transaction() as session:

@@ -6,7 +6,7 @@ one of the same element. Nothing is written.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from engine import definitions, history, live
+from engine import definitions, history, live, versions
 from engine.errors import BpmnError, DefinitionError, DiaoquError
 from engine.lint import lint
 from engine.models import HistoryEvent, Instance
@@ -67,9 +67,8 @@ def backtest(session: Session, files: Mapping[str, str]) -> Iterator[Outcome]:
     query = select(Instance.id).where(Instance.state.in_(FINISHED), Instance.process_id.in_(revised))
     for instance_id in session.scalars(query.order_by(Instance.started_at, Instance.id)).all():
         instance = session.get_one(Instance, instance_id)
-        compiled = definitions.compiled(session, instance.definition_id)
         events = history.events(session, instance_id)
-        pair = _Pair(instance_id, compiled, revised[instance.process_id])
+        pair = _Pair(session, instance, events, revised[instance.process_id])
         differences = list(pair.run(events))
         key, process_id, version = instance.business_key, instance.process_id, instance.version
         yield Outcome(instance_id, key, process_id, version, len(events), differences)
@@ -99,12 +98,20 @@ class _Twin:
         text = event.payload if payload == orjson.loads(event.payload) else orjson.dumps(payload).decode()
         return self._apply(Input(self.execution.seq + 1, event.at, event.kind, text), payload.get("task"), lookup)
 
+    def migrate(self, event: HistoryEvent, target: CompiledDefinition, lookup: Any) -> None:
+        """Go over to another version; what waits keeps its task."""
+        given = Input(self.execution.seq + 1, event.at, event.kind, event.payload)
+        self._apply(given, None, lookup, target)
+        self.elements = target.elements
+
     def fire(self, at: Any, lookup: Any) -> StepResult:
         """Fire the timers that are due at `at`."""
         return self._apply(Input(self.execution.seq + 1, at, "timer", "{}"), None, lookup)
 
-    def _apply(self, given: Input, task: str | None, lookup: Any) -> StepResult:
-        result = self.result = self.execution.apply(given, lookup)
+    def _apply(
+        self, given: Input, task: str | None, lookup: Any, target: CompiledDefinition | None = None
+    ) -> StepResult:
+        result = self.result = self.execution.apply(given, lookup, target)
         over = {str(each) for each in (*(task_id for task_id, _how in result.closed), *result.ended_jobs)}
         if task is not None:
             over.add(task)
@@ -138,9 +145,15 @@ class _Twin:
 class _Pair:
     """One instance on its own version and on the revised one."""
 
-    def __init__(self, key: UUID, own: CompiledDefinition, revised: CompiledDefinition) -> None:
-        self.own = _Twin(own, key)
-        self.revised = _Twin(revised, key)
+    def __init__(
+        self, session: Session, instance: Instance, events: Sequence[HistoryEvent], revised: CompiledDefinition
+    ) -> None:
+        self._session = session
+        began = instance.definition_id
+        if any(event.kind == "migrate" for event in events):
+            began = versions.first(session, events[0].payload).id
+        self.own = _Twin(definitions.compiled(session, began), instance.id)
+        self.revised = _Twin(revised, instance.id)
         self._data: set[str] = set()
         self._timers = 0
 
@@ -155,7 +168,11 @@ class _Pair:
                 own_due = self.own.result.due_at if self.own.result else None
                 payload = orjson.loads(event.payload)
                 place = self.own.place(payload["task"]) if "task" in payload else None
-                old = self.own.apply(event, payload, replaying(orjson.loads(event.lookups)))
+                answers = replaying(orjson.loads(event.lookups))
+                if event.kind == "migrate":  # the revised diagram is where it is from the beginning
+                    self.own.migrate(event, versions.target(self._session, event.payload), answers)
+                    continue
+                old = self.own.apply(event, payload, answers)
             except (DiaoquError, BpmnError) as error:
                 yield Difference(event.seq, f"it cannot be repeated on its own version (verify it): {error}")
                 return

@@ -17,7 +17,7 @@ import orjson
 from lxml import etree
 from sqlalchemy.orm import Session
 
-from engine import definitions, history, instances
+from engine import history, instances, versions
 from engine.history import StoredEvent
 
 XES = "http://www.xes-standard.org/"
@@ -68,9 +68,8 @@ class Trace:
 def trace(session: Session, instance_id: UUID) -> Trace:
     """Raises NotFoundError."""
     instance = instances.get(session, instance_id)
-    elements = definitions.compiled(session, instance.definition_id).elements
     events: list[Event] = []
-    for row in history.events(session, instance_id):
+    for row, elements in versions.along(session, instance, history.events(session, instance_id)):
         for visible in orjson.loads(row.derived).get("visible", ()):
             info = elements.get(visible["element"])
             if visible["type"] not in TRANSITIONS or info is None:

@@ -18,7 +18,19 @@ import orjson
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session, make_transient_to_detached
 
-from engine import clock, definitions, history, live, operators, outbox, payloads, personal, projections, subscriptions
+from engine import (
+    clock,
+    definitions,
+    history,
+    live,
+    operators,
+    outbox,
+    payloads,
+    personal,
+    projections,
+    subscriptions,
+    versions,
+)
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
 from engine.models import Base, HistoryEvent, Instance, ProcessDefinition
 from engine.projections import ENDED
@@ -110,8 +122,7 @@ class Repetition:
 
 
 def _origin(definition: ProcessDefinition) -> dict[str, Any]:
-    process = {"id": definition.process_id, "version": definition.version, "digest": definition.digest}
-    return {"process": process, "versions": _versions()}
+    return {"process": versions.reference(definition), "versions": _versions()}
 
 
 @cache
@@ -139,15 +150,20 @@ def step(
     *,
     by: str,
     at: datetime | None = None,
+    target: ProcessDefinition | None = None,
 ) -> StepResult:
-    """As `advance`, for an instance whose row the caller has locked. `at` defaults to now."""
+    """As `advance`, for an instance whose row the caller has locked. `at` defaults to now.
+
+    `target` is the version to which the instance goes (engine.migration).
+    """
     if kind not in WHILE_SUSPENDED or instance.state in ENDED:
         check_running(session, instance)
     at = step_time(instance, at)
     text = payloads.encode(dict(payload))
     execution = live.take(session, instance)
     consult = _lookup(session, instance, by, at)
-    result = execution.apply(Input(execution.seq + 1, at, kind, text), consult)
+    going = definitions.compiled(session, target.id) if target is not None else None
+    result = execution.apply(Input(execution.seq + 1, at, kind, text), consult, going)
     ended = result.state in ENDED
     follows: dict[str, Any] = {
         "state": result.state,
@@ -157,7 +173,9 @@ def step(
     }
     if ended:
         follows["ended_at"] = at
-    if instance.seq + 1 - instance.snapshot_seq >= SNAPSHOT_EVERY:
+    if target is not None:
+        follows |= {"definition_id": target.id, "version": target.version}
+    if target is not None or instance.seq + 1 - instance.snapshot_seq >= SNAPSHOT_EVERY:
         follows |= {"snapshot": execution.snapshot(), "snapshot_seq": instance.seq + 1}
     history.append(
         session,
@@ -301,9 +319,8 @@ def visible_events(session: Session, instance_id: UUID) -> list[dict[str, Any]]:
     `type` is enter, leave, fail, cancel or take (a sequence flow). Raises NotFoundError.
     """
     instance = get(session, instance_id)
-    elements = definitions.compiled(session, instance.definition_id).elements
     found = []
-    for event in history.events(session, instance_id):
+    for event, elements in versions.along(session, instance, history.events(session, instance_id)):
         for visible in orjson.loads(event.derived).get("visible", ()):
             info = elements.get(visible["element"])
             found.append(

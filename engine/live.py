@@ -15,7 +15,7 @@ import orjson
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from engine import definitions, history
+from engine import definitions, history, versions
 from engine.errors import N_, ConflictError
 from engine.models import Instance
 from engine.spiff import Execution, Input, StepResult, replaying
@@ -79,12 +79,19 @@ def rebuild(session: Session, instance: Instance) -> Execution:
     compiled = definitions.compiled(session, instance.definition_id)
     if not instance.seq:
         return Execution(compiled, instance.id)
-    execution = Execution(compiled, instance.id, instance.snapshot)
-    for row in history.events(session, instance.id, after=instance.snapshot_seq):
+    rows = history.events(session, instance.id, after=instance.snapshot_seq)
+    if any(row.kind == "migrate" for row in rows):  # the snapshot, or the beginning, is of an earlier version
+        rows, snapshot = history.events(session, instance.id), None
+        compiled = definitions.compiled(session, versions.first(session, rows[0].payload).id)
+    else:
+        snapshot = instance.snapshot
+    execution = Execution(compiled, instance.id, snapshot)
+    for row in rows:
         if row.kind in history.DECISIONS:
             continue
         given = Input(execution.seq + 1, row.at, row.kind, row.payload)
-        result = execution.apply(given, replaying(orjson.loads(row.lookups)))
+        going = versions.target(session, row.payload) if row.kind == "migrate" else None
+        result = execution.apply(given, replaying(orjson.loads(row.lookups)), going)
         if not repeats(result, row.derived):
             raise ConflictError(
                 N_("Event %(seq)s of this case's history cannot be repeated: verify the case."), seq=row.seq

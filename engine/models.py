@@ -236,8 +236,8 @@ class Instance(Base):
 class HistoryEvent(Base):
     """One input event and what followed from it. TEXT columns hold the exact hashed bytes; never updated or deleted.
 
-    `kind`: start, submit, result, error, timer, message, signal, cancel, retry, suspend, resume and modify are inputs
-    of the execution; those of engine.history.DECISIONS are for the record and do not move a token.
+    `kind`: start, submit, result, error, timer, message, signal, cancel, retry, suspend, resume, modify and migrate are
+    inputs of the execution; those of engine.history.DECISIONS are for the record and do not move a token.
     `lookups` are the recorded answers of synchronous operators, `derived` the changes that re-execution must repeat.
     """
 

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from engine import definitions, history, instances, live, personal, replay
+from engine import definitions, history, instances, live, personal, replay, versions
 from engine.errors import N_, ConflictError, NotFoundError
 from engine.models import Instance, Task
 from engine.projections import OPEN
@@ -188,9 +189,10 @@ def restart(
 
 def _data_after(session: Session, instance: Instance, seq: int) -> dict[str, Any]:
     """What the tokens of an instance knew together after its event `seq`, found by executing it again."""
-    compiled = definitions.compiled(session, instance.definition_id)
     stored = [event for event in history.stored_events(session, instance.id) if event.seq <= seq]
-    broken, result = replay.repeat(compiled, instance.id, stored)
+    began = versions.first(session, stored[0].payload.decode())
+    compiled = definitions.compiled(session, began.id)
+    broken, result = replay.repeat(compiled, instance.id, stored, partial(versions.target, session))
     if broken is not None or result is None:
         raise ConflictError(
             N_("Event %(seq)s of this case's history cannot be repeated: verify the case."),

@@ -55,10 +55,10 @@ def project(
     _close(session, instance, result, by, at)
     if result.state in ENDED:
         return
-    opened = [_task(instance, compiled.elements[task.element], task, execution, at) for task in result.opened]
+    opened = [task_row(instance, compiled.elements[task.element], task, execution, at) for task in result.opened]
     if opened:
         session.connection().execute(_OPEN_TASKS, opened)
-        _tell_candidates(session, opened, by, at)
+        tell_candidates(session, opened, by, at)
     asked = [_job(session, instance, compiled.elements[request.element], request, at) for request in result.jobs]
     session.add_all(asked)
     for task_id, element, message in result.incidents:
@@ -100,9 +100,10 @@ def _follow(session: Session, closed: Mapping[UUID, Mapping[str, Any]]) -> None:
 # ---- user tasks -----------------------------------------------------------------------------------------------------
 
 
-def _task(
+def task_row(
     instance: Instance, info: ElementInfo, opened: OpenedTask, execution: Execution, at: datetime
 ) -> dict[str, Any]:
+    """The row of a task that is opened at `at`. Raises ExpressionError: the diagram names nobody properly."""
     properties = info.properties
 
     def people(key: str) -> list[str]:
@@ -137,6 +138,12 @@ def _task(
     }
 
 
+def who(info: ElementInfo) -> tuple[str | None, ...]:
+    """What the diagram says about who may do a task."""
+    named = ("assignee", "candidateUsers", "candidateGroup", "excluded")
+    return (info.lane_id, *(info.properties.get(name) for name in named))
+
+
 def usernames(value: Any) -> list[str]:
     """What an expression for people may give: a username, a list of them, or nothing.
 
@@ -156,7 +163,7 @@ def _priority(properties: Mapping[str, str]) -> int:
     return int(text) if text.removeprefix("-").isdecimal() and len(text) <= 5 else 50
 
 
-def _tell_candidates(session: Session, opened: Sequence[Mapping[str, Any]], by: str, at: datetime) -> None:
+def tell_candidates(session: Session, opened: Sequence[Mapping[str, Any]], by: str, at: datetime) -> None:
     """Named people and their deputies get a notice; members of a group find the task in their inbox."""
     named = [[task["assignee"]] if task["assignee"] else task["candidate_users"] for task in opened]
     people = {person for each in named for person in each}

@@ -19,17 +19,22 @@ from uuid import UUID
 import orjson
 from sqlalchemy.orm import Session
 
-from engine import definitions, erasure, history, instances, live
+from engine import definitions, erasure, history, instances, live, versions
 from engine.db import Database
 from engine.erasure import Erasure
 from engine.errors import BpmnError, DiaoquError
 from engine.history import Finding, StoredEvent
-from engine.models import Instance
+from engine.models import Instance, ProcessDefinition
 from engine.seals import Ledger
 from engine.spiff import CompiledDefinition, Execution, Input, StepResult, replaying
 
 BATCH = 50
 """Instances that a process verifies before it asks for more."""
+
+
+_OTHER = "it started another version of the process than the instance names"
+_ELSEWHERE = "it went over to another version of the process than the instance names"
+_GONE = "the version of the process that it names is not what is deployed here"
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class Verifier:
         self.session = session
         self.ledger = ledger
         self._altered: dict[int, list[str]] = {}
-        self._compiled: dict[tuple[int, str], CompiledDefinition] = {}
+        self._compiled: dict[int, CompiledDefinition] = {}
 
     def verify(self, instance_id: UUID) -> Verification:
         """As the function of this name."""
@@ -77,9 +82,6 @@ class Verifier:
         findings = history.chain_findings(instance_id, stored, seq=instance.seq, head=instance.head)
         contradicted, sealed = self.ledger.compare("process", instance_id, digests)
         findings += contradicted
-        findings += [
-            Finding(0, f"the stored text of {name} is not what was deployed") for name in self._altered_files(instance)
-        ]
         findings += self._repeat(instance, stored)
         try:
             found = erasure.recorded(stored)
@@ -88,46 +90,70 @@ class Verifier:
         findings += erasure.keys_left(self.session, instance, found)
         return Verification(findings=findings, events=len(stored), sealed=sealed, erasure=found)
 
-    def _altered_files(self, instance: Instance) -> list[str]:
-        key = instance.definition_id
-        if key not in self._altered:
-            self._altered[key] = definitions.altered_files(self.session, key)
-        return self._altered[key]
+    def _altered_files(self, definition_id: int) -> list[str]:
+        if definition_id not in self._altered:
+            self._altered[definition_id] = definitions.altered_files(self.session, definition_id)
+        return self._altered[definition_id]
 
     def _repeat(self, instance: Instance, stored: list[StoredEvent]) -> list[Finding]:
+        began, findings = self._course(instance, stored)
         try:
-            compiled = self._compile_again(instance)
+            compiled = self._compile_again(began)
         except DiaoquError as error:
-            return [Finding(0, f"the deployed diagram cannot be executed: {error}")]
-        findings = self._origin(instance, stored)
-        broken, result = repeat(compiled, instance.id, stored)
+            return [*findings, Finding(0, f"the deployed diagram cannot be executed: {error}")]
+        broken, result = repeat(compiled, instance.id, stored, self._target)
         return [*findings, broken] if broken else findings + _compare(instance, result)
 
-    def _origin(self, instance: Instance, stored: Sequence[StoredEvent]) -> list[Finding]:
-        """The first event says which version it started; the row must point at that one."""
-        try:
-            process: dict[str, Any] = orjson.loads(stored[0].payload)["process"]
-            recorded = tuple(process[name] for name in ("id", "version", "digest"))
-        except (LookupError, TypeError, ValueError):
-            recorded = ()
-        definition = definitions.by_id(self.session, instance.definition_id)
-        if stored and recorded != (definition.process_id, definition.version, definition.digest):
-            return [Finding(stored[0].seq, "it started another version of the process than the instance names")]
-        return []
+    def _course(self, instance: Instance, stored: Sequence[StoredEvent]) -> tuple[ProcessDefinition, list[Finding]]:
+        """The version that the first event started, and whether the migrations lead from it to the one of the row."""
+        row = definitions.by_id(self.session, instance.definition_id)
+        passed, findings = {row.id}, []
+        began, last, at = row, versions.reference(row), 0
+        for event in stored:
+            if event.seq > 1 and event.kind != b"migrate":
+                continue
+            try:
+                facts = orjson.loads(event.payload)
+                named = facts["process"] if event.seq == 1 else facts["to"]
+                definition = versions.resolve(self.session, named)
+            except (LookupError, TypeError, ValueError, DiaoquError):
+                findings.append(Finding(event.seq, _OTHER if event.seq == 1 else _GONE))
+                continue
+            passed.add(definition.id)
+            if event.seq == 1:
+                began = definition
+            elif facts.get("from") != last:
+                findings.append(Finding(event.seq, "the instance was on another version than the one that it left"))
+            last, at = named, event.seq
+        if stored and last != versions.reference(row):
+            findings.append(Finding(at or 1, _OTHER if at <= 1 else _ELSEWHERE))
+        altered = dict.fromkeys(name for key in sorted(passed) for name in self._altered_files(key))
+        return began, [
+            *(Finding(0, f"the stored text of {name} is not what was deployed") for name in altered),
+            *findings,
+        ]
 
-    def _compile_again(self, instance: Instance) -> CompiledDefinition:
+    def _target(self, payload: str) -> CompiledDefinition:
+        return self._compile_again(versions.resolve(self.session, orjson.loads(payload).get("to")))
+
+    def _compile_again(self, definition: ProcessDefinition) -> CompiledDefinition:
         """From the stored text, not from the cache of the process: what is verified is the database."""
-        key = (instance.definition_id, instance.process_id)
-        if key not in self._compiled:
-            texts = definitions.files(self.session, instance.definition_id)
-            self._compiled[key] = definitions.compile_files(texts, instance.process_id)
-        return self._compiled[key]
+        if definition.id not in self._compiled:
+            texts = definitions.files(self.session, definition.id)
+            self._compiled[definition.id] = definitions.compile_files(texts, definition.process_id)
+        return self._compiled[definition.id]
 
 
 def repeat(
-    compiled: CompiledDefinition, instance_id: UUID, stored: Iterable[StoredEvent]
+    compiled: CompiledDefinition,
+    instance_id: UUID,
+    stored: Iterable[StoredEvent],
+    target: Callable[[str], CompiledDefinition] | None = None,
 ) -> tuple[Finding | None, StepResult | None]:
-    """Give the recorded inputs to the diagram again: the first event that leads elsewhere, or else the last result."""
+    """Give the recorded inputs to the diagram again: the first event that leads elsewhere, or else the last result.
+
+    `target` answers the version to which a `migrate` event went, by its payload.
+    """
     execution = Execution(compiled, instance_id)
     result: StepResult | None = None
     for event in stored:
@@ -136,7 +162,8 @@ def repeat(
                 continue
             at = datetime.fromisoformat(event.at.decode())
             given = Input(execution.seq + 1, at, event.kind.decode(), event.payload.decode())
-            result = execution.apply(given, replaying(orjson.loads(event.lookups)))
+            going = target(given.payload) if target is not None and given.kind == "migrate" else None
+            result = execution.apply(given, replaying(orjson.loads(event.lookups)), going)
         except (DiaoquError, BpmnError, ValueError, TypeError, KeyError) as error:
             return Finding(event.seq, f"it cannot be repeated: {error}"), None
         if not live.repeats(result, event.derived.decode(errors="replace")):

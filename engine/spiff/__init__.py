@@ -7,6 +7,7 @@ re-execution leads to the same state, step by step.
 from engine.spiff.definition import CompiledDefinition, compile_definition
 from engine.spiff.execution import Execution
 from engine.spiff.inputs import WHILE_SUSPENDED
+from engine.spiff.migrating import REFUSALS, WARNINGS, Fit, called, differing
 from engine.spiff.model import (
     ElementInfo,
     Input,
@@ -26,11 +27,14 @@ from engine.spiff.step import replaying
 install()
 
 __all__ = [
+    "REFUSALS",
     "TIME_TO_LIVE",
+    "WARNINGS",
     "WHILE_SUSPENDED",
     "CompiledDefinition",
     "ElementInfo",
     "Execution",
+    "Fit",
     "Input",
     "JobRequest",
     "Lookup",
@@ -40,7 +44,9 @@ __all__ = [
     "Subscription",
     "Thrown",
     "Trigger",
+    "called",
     "compile_definition",
+    "differing",
     "following",
     "replaying",
 ]

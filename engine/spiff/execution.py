@@ -18,7 +18,7 @@ from SpiffWorkflow.util.task import TaskState
 
 from engine import expressions
 from engine.errors import N_, ExpressionError, NotFoundError
-from engine.spiff import moving
+from engine.spiff import migrating, moving
 from engine.spiff import snapshot as snapshots
 from engine.spiff.data import copy_json
 from engine.spiff.definition import CompiledDefinition
@@ -65,6 +65,7 @@ class Execution:
         self._listening: set[Subscription] = set()
         self._suspended = False
         self._void = False
+        self._target: CompiledDefinition | None = None
         if snapshot is not None:
             state = orjson.loads(snapshot)
             self._suspended = state.get("suspended", False)
@@ -76,13 +77,14 @@ class Execution:
 
     # ---- the one way to change it
 
-    def apply(self, given: Input, lookup: Lookup | None = None) -> StepResult:
+    def apply(self, given: Input, lookup: Lookup | None = None, target: CompiledDefinition | None = None) -> StepResult:
         """Take one input and run until nothing can move without another.
 
         Kinds and payloads: start {data, event, payload, at} · submit {task, data} · result {task, value} ·
         error {task, code, message} · timer {} · message {name, payload} · signal {name, payload} · cancel {reason} ·
-        retry {task, data} · suspend {reason} · resume {reason} · modify {cancel, start, set, unset, reason}, of which
-        `at`, `cancel` and `start` name elements.
+        retry {task, data} · suspend {reason} · resume {reason} · modify {cancel, start, set, unset, reason} ·
+        migrate {reason}, of which `at`, `cancel` and `start` name elements.
+        `target` is the version to which `migrate` goes.
         `lookup` answers synchronous operators. When it raises a DiaoquError, that is recorded as well and becomes an
         incident: it must leave nothing half-written then.
 
@@ -109,7 +111,7 @@ class Execution:
         payload = read_payload(given)
         try:
             with inside(step):
-                self.at = given.at
+                self.at, self._target = given.at, target
                 kind(**payload)
                 if given.kind != "suspend":
                     self._settle(step)
@@ -245,6 +247,18 @@ class Execution:
         reason: str = "",  # noqa: ARG002 - as above
     ) -> None:
         moving.modify(self._workflow, self.definition, cancel=cancel, start=start, set=set or {}, unset=unset)
+
+    def _migrate(self, reason: str = "") -> None:  # noqa: ARG002 - as above
+        if self._target is None:
+            raise RefusedInputError(N_("The version to which this instance went is not at hand."))
+        STEP.get().way_into = self._target.way_into
+        self._workflow = migrating.migrate(self._workflow, self.definition, self._target)
+        self.definition = self._target
+        self._open = {task.id: task for task in self._tasks() if _is_open(task)}
+
+    def fit(self, target: CompiledDefinition) -> migrating.Fit:
+        """How the instance stands towards another version of its process (engine.spiff.migrating)."""
+        return migrating.fit(self._workflow, self.definition, target)
 
     def _catch(self, kind: Any, name: str, payload: Any) -> None:
         manager = self._workflow.event_manager

@@ -27,10 +27,11 @@ KINDS: Mapping[str, Mapping[str, tuple[type, bool]]] = {
         "unset": (list, False),
         "reason": (str, False),
     },
+    "migrate": {"reason": (str, False)},
 }
 """What each kind takes from its payload, of which type, and whether it must be there; the rest is for the record."""
 
-WHILE_SUSPENDED = frozenset({"resume", "modify", "cancel"})
+WHILE_SUSPENDED = frozenset({"resume", "modify", "migrate", "cancel"})
 """What a suspended instance still takes."""
 
 

@@ -142,7 +142,7 @@ def _in_multi_instance(flow: Any) -> bool:
     return False
 
 
-def _is_token(task: Task) -> bool:
+def is_token(task: Task) -> bool:
     instance = isinstance(task.parent and task.parent.task_spec, LoopTask)
     return task.has_state(ACTIVE) and not isinstance(task.task_spec, _ATTACHED) and not instance
 
@@ -152,7 +152,7 @@ def _tokens_at(top: Any, definition: CompiledDefinition, element: str) -> list[T
         task
         for flow in _flows(top)
         for task in flow.tasks.values()
-        if _is_token(task) and definition.nearest_element(task) == element
+        if is_token(task) and definition.nearest_element(task) == element
     ]
     if not found:
         raise RefusedInputError(N_("Nothing is active at %(element)s."), element=element)
@@ -171,7 +171,7 @@ def _place(top: Any, element: str, gone: Sequence[Task]) -> tuple[Any, Task]:
     (flow,) = flows
     _check_entry(flow.spec, element)
     replaced = [task for task in gone if task.workflow is flow]
-    tokens = replaced or [task for task in flow.tasks.values() if _is_token(task)]
+    tokens = replaced or [task for task in flow.tasks.values() if is_token(task)]
     anchor = common_ancestor([_before(task) for task in tokens]) or flow.task_tree
     return flow, anchor
 
@@ -209,10 +209,15 @@ def _put(anchor: Task, spec: Any) -> Task:
 
 def _settle_joins(flow: Any) -> None:
     """What waits for a token that has been cancelled waits no longer; a process without any token is refused."""
-    if not any(_is_token(task) for task in flow.tasks.values()):
+    if not any(is_token(task) for task in flow.tasks.values()):
         raise RefusedInputError(
             N_("Nothing would be active afterwards: cancel the instance, or the sub-process, instead.")
         )
+    settle_joins(flow)
+
+
+def settle_joins(flow: Any) -> None:
+    """Joins look again at what they wait for: the tokens that are still under way."""
     for task in list(flow.tasks.values()):
         joins = isinstance(task.task_spec, InclusiveGateway | control._EndJoin)
         if joins and task.state == TaskState.WAITING:
@@ -240,7 +245,7 @@ def _correct(top: Any, changed: Mapping[str, Any], removed: Sequence[str]) -> No
             continue
         _check_names(flow, names)
         for task in flow.tasks.values():
-            if task.data or _is_token(task) or task is flow.task_tree:
+            if task.data or is_token(task) or task is flow.task_tree:
                 kept = {name: value for name, value in task.data.items() if name not in names}
                 waits = task.state == TaskState.WAITING and not task.data
                 task.data = {} if waits else {**kept, **copy_json(dict(changed))}

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 import orjson
 
 from engine import operators
-from engine.spiff import Execution, Input, Lookup, StepResult, compile_definition, replaying
+from engine.spiff import CompiledDefinition, Execution, Input, Lookup, StepResult, compile_definition, replaying
 
 NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 T0 = datetime(2026, 1, 5, 1, tzinfo=UTC)
@@ -54,8 +54,10 @@ class Case:
         self.lookup = lookup
         self.inputs: list[Input] = []
         self.results: list[StepResult] = []
-        self._definition = compile_definition(texts, process_id)
+        self._process = process_id
+        self._first = self._definition = compile_definition(texts, process_id)
         self._again = compile_definition(texts, process_id)
+        self._targets: dict[int, CompiledDefinition] = {}
         self.live = Execution(self._definition, key)
         self._others: list[tuple[Execution, bool]] = [
             (Execution(self._again, key), True),
@@ -69,19 +71,38 @@ class Case:
 
     # ---- giving inputs
 
+    def migrate(self, text: str | Mapping[str, str]) -> StepResult:
+        """Go over to another diagram."""
+        texts = {"test.bpmn": text} if isinstance(text, str) else text
+        self._targets[len(self.inputs) + 1] = target = compile_definition(texts, self._process)
+        again = self._again
+        self._again = compile_definition(texts, self._process)
+        try:
+            result = self._give("migrate", {"reason": "a test"}, target, again)
+        except Exception:
+            self._again = again
+            raise
+        self._definition = target
+        return result
+
     def give(self, kind: str, **payload: Any) -> StepResult:
         """One input; a refused one leaves the case as it was."""
+        return self._give(kind, payload, None, self._again)
+
+    def _give(
+        self, kind: str, payload: dict[str, Any], target: CompiledDefinition | None, known: CompiledDefinition
+    ) -> StepResult:
         given = Input(len(self.inputs) + 1, self.at, kind, orjson.dumps(payload).decode())
         try:
-            result = self.live.apply(given, self.lookup)
+            result = self.live.apply(given, self.lookup, target)
         except Exception:
             self._rebuild()
             raise
         for place, (other, reloads) in enumerate(self._others):
             if reloads and other.seq:
-                other = type(other)(self._again, other.key, other.snapshot())
+                other = type(other)(known, other.key, other.snapshot())
                 self._others[place] = (other, True)
-            again = other.apply(given, replaying(result.lookups))
+            again = other.apply(given, replaying(result.lookups), target and self._again)
             assert again == result, f"{type(other).__name__}, reloaded: {reloads}"
         assert self._others[0][0].snapshot() == self.live.snapshot()
         self.inputs.append(given)
@@ -89,9 +110,9 @@ class Case:
         return result
 
     def _rebuild(self) -> None:
-        self.live = Execution(self._definition, self.live.key)
+        self.live = Execution(self._first, self.live.key)
         for given, result in zip(self.inputs, self.results, strict=True):
-            assert self.live.apply(given, replaying(result.lookups)) == result
+            assert self.live.apply(given, replaying(result.lookups), self._targets.get(given.seq)) == result
 
     def do(self, element: str, **data: Any) -> StepResult:
         """Submit the (first) open user task of that name."""

@@ -410,9 +410,9 @@ def test_many_go_over_each_by_itself_and_the_others_are_named(office, deployed, 
         instances.cancel(session, ended.id, "over", by="admin")
     version = deploy("review", WITHOUT)
     with deployed.reading() as session:
-        found = [one.id for one in migration.under_way(session, "review", 1)]
-    assert found == [ahead.id, behind.id]
-    outcomes = migration.migrate_all(deployed, [*found, ended.id], version, by="owner", reason="shorter")
+        assert {one.id for one in migration.under_way(session, "review", 1)} == {ahead.id, behind.id}
+    every = [one.id for one in (ahead, behind, ended)]
+    outcomes = migration.migrate_all(deployed, every, version, by="owner", reason="shorter")
     assert [(one.instance_id, one.refusal and str(one.refusal)) for one in outcomes] == [
         (ahead.id, None),
         (behind.id, "任务 decide is active, and the other version does not have it."),

@@ -177,7 +177,7 @@ def show_footage(case_id: int) -> Any:
     return page(
         case_id,
         "footage",
-        takes=takes,
+        films=footage.films(takes),
         permission=permission,
         own=own,
         may_redact=may_redact(session, case, user) is not None,

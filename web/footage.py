@@ -4,9 +4,11 @@ Every view is logged when it begins, whoever sees it and however often. A player
 the range that begins the film counts as the view; a range from the middle counts when no view was logged before it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from flask import Blueprint, Response, request, send_file
@@ -39,6 +41,7 @@ class Take:
     """One retrieval of one camera: the untouched master, and what was found out about it and made of it.
 
     `verdict` is "", sound, warning or damaged. `replaced`: it failed the playback check, a later one counts.
+    A long retrieval has several masters, each a take by itself: `part` of `parts`, in the order of time.
     """
 
     master: EvidenceItem
@@ -48,16 +51,47 @@ class Take:
     redacted: EvidenceItem | None = None
     findings: list[dict[str, Any]] = field(default_factory=list)
     replaced: bool = False
+    part: int = 1
+    parts: int = 1
+
+
+@dataclass(frozen=True)
+class Film:
+    """One retrieval of one camera as it is watched: its takes in the order of time, and the report of the whole."""
+
+    takes: list[Take]
+
+    @property
+    def first(self) -> Take:
+        return self.takes[0]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return self.first.master.facts.get("whole") or self.first.report
+
+    @property
+    def verdict(self) -> str:
+        """The worst that was found in a part, once all of them have been checked."""
+        verdicts = [take.verdict for take in self.takes]
+        return max(verdicts, key=_SEVERITY.index) if all(verdicts) else ""
+
+
+_SEVERITY = ("sound", "warning", "damaged")
 
 
 def takes(session: Session, case: Case, instance: Instance) -> list[Take]:
-    """What was retrieved for a case, in the order of the cameras' retrieval; what counts before what was replaced."""
+    """What was retrieved for a case, in the order of the cameras' retrieval; what counts before what was replaced.
+
+    The parts of a long retrieval follow one another.
+    """
     items = evidence.items_of(session, case, "master", "viewing_copy", "redacted_copy", "report")
     counted = _counted(instance)
+    numbers: Counter[int] = Counter()
     found = []
     for master in items:
         if master.kind != "master":
             continue
+        numbers[_whole(master)] += 1
         derived = [item for item in items if item.master_id == master.id]
         checks = [item.facts["verdict"] for item in derived if item.kind == "report" and "verdict" in item.facts]
         found.append(
@@ -69,9 +103,21 @@ def takes(session: Session, case: Case, instance: Instance) -> list[Take]:
                 next((item for item in reversed(derived) if item.kind == "redacted_copy"), None),
                 checks[-1]["findings"] if checks else [],
                 bool(counted) and not {master.id, master.master_id} & counted,
+                numbers[_whole(master)],
             )
         )
-    return sorted(found, key=lambda take: take.replaced)
+    found = [replace(take, parts=numbers[_whole(take.master)]) for take in found]
+    return sorted(found, key=lambda take: (take.replaced, _whole(take.master), take.part))
+
+
+def films(found: Sequence[Take]) -> list[Film]:
+    """The takes, those of one retrieval together."""
+    return [Film(list(parts)) for _, parts in groupby(found, key=lambda take: _whole(take.master))]
+
+
+def _whole(master: EvidenceItem) -> int:
+    """The first master of the retrieval, which stands for all of it."""
+    return master.master_id or master.id
 
 
 def _counted(instance: Instance) -> set[int]:

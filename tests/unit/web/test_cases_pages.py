@@ -1,6 +1,9 @@
 """Who may see what of a case; its pages, films, papers and log (clauses P3, 4.1, N2)."""
 
 import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -8,8 +11,9 @@ from browsing import Visitor
 from procedure import House
 from werkzeug.test import TestResponse
 
-from device import access
-from device.models import Case, Grant
+from device import access, evidence
+from device.evidence import Described
+from device.models import Case, EvidenceItem, Grant
 from web import custody, seed
 
 
@@ -46,6 +50,30 @@ def own_copies(house: House, visitor: Visitor, instance: UUID) -> None:
     """The visitor has the copies made that carry their name."""
     assert visitor.post(f"/cases/{house.case(instance).id}/footage/copies", {}).status_code == 302
     house.work()
+
+
+def in_three_parts(house: House, instance: UUID) -> None:
+    """Let the retrieval have been a long one: two more masters follow the first, each with its viewing copy."""
+    case = house.case(instance)
+    (master,), (viewing,) = house.items(instance, "master"), house.items(instance, "viewing_copy")
+    report, first = dict(master.facts["report"]), datetime.fromisoformat(master.facts["report"]["first_frame"])
+    length = datetime.fromisoformat(report["last_frame"]) - first
+
+    def add(kind: str, item: EvidenceItem, of: int, number: int, facts: dict[str, Any]) -> int:
+        source = house.settings.data / "scratch" / f"{kind}-{number}"
+        source.parent.mkdir(exist_ok=True)
+        source.write_bytes((evidence.case_folder(house.settings, case.number) / item.path).read_bytes())
+        path = Path(item.path).with_name(f"{Path(item.path).stem}-{number:03d}{Path(item.path).suffix}")
+        described = Described(kind, path.as_posix(), item.media_type, item.camera, of, facts)
+        return evidence.add_file(house.database, house.settings, case.id, source, described, event="acquired")
+
+    for number in (2, 3):
+        times = {"first_frame": first + (number - 1) * length, "last_frame": first + number * length}
+        part = report | {key: at.isoformat() for key, at in times.items()}
+        add("viewing_copy", viewing, add("master", master, master.id, number, {"report": part}), number, {})
+    with house.database.transaction() as session:
+        whole = report | {"last_frame": part["last_frame"], "frames": 3 * report["frames"]}
+        session.get_one(EvidenceItem, master.id).facts = {**master.facts, "whole": whole}
 
 
 TABS = ("", "/diagram", "/footage", "/documents")
@@ -120,6 +148,20 @@ def test_the_retrieval_operator_sees_the_pictures_while_the_case_is_open(retriev
     assert fetch(operator, film(house, instance)).status_code == 200
     assert operator.get(f"{film(house, instance)}?download=1").status_code == 403
     assert kinds(house, instance, "operator") == ["viewed"]
+
+
+def test_the_parts_of_a_long_span_read_as_one_film(retrieved, arrive) -> None:
+    house, instance = retrieved
+    in_three_parts(house, instance)
+    address = f"/cases/{house.case(instance).id}/footage"
+    page = arrive(house, "operator").get(address).text
+    assert page.count('<section class="panel take"') == 1
+    assert re.findall(r"<h3>(Part \d of \d)</h3>", page) == ["Part 1 of 3", "Part 2 of 3", "Part 3 of 3"]
+    names = re.findall(r'<video[^>]* aria-label="([^"]+)"', page)
+    assert [name.rpartition(", ")[2] for name in names] == ["part 1 of 3", "part 2 of 3", "part 3 of 3"]
+    assert page.count("225") == 1, "the pictures are counted once, over all parts"
+    asked = arrive(house, "applicant").get(address).text
+    assert (asked.count("Make my copy"), asked.count("made together")) == (1, 2)
 
 
 def test_an_expired_grant_shows_the_case_and_not_the_footage(archived, arrive, clock) -> None:

@@ -1,6 +1,7 @@
 """Jobs: leases, epochs, retries, incidents, limits, cancelling."""
 
 import threading
+from contextvars import copy_context
 from datetime import timedelta
 
 import pytest
@@ -244,6 +245,20 @@ def test_a_failure_is_tried_again_after_growing_pauses(office, deployed, clock, 
     assert [attempt for _camera, attempt in recorder.calls] == [1, 2, 3, 4]
 
 
+def test_pauses_double_from_what_the_diagram_says_and_grow_to_ten_minutes(office, deployed, clock, worker, recorder):
+    recorder.broken["gate"] = OSError("cable pulled")
+    instance = office.start("fetch_one", camera="gate")
+    with deployed.transaction() as session:
+        job = session.get_one(Job, row(deployed, instance).id)
+        job.retries, job.backoff = 5, 60
+    pauses = []
+    while worker() == 1 and row(deployed, instance).state == "ready":
+        pauses.append((row(deployed, instance).due_at - clock.at).total_seconds())
+        clock.forward(seconds=pauses[-1])
+    assert pauses == [60, 120, 240, 480, 600]
+    assert row(deployed, instance).state == "incident"
+
+
 def incident(office, deployed, recorder):
     recorder.broken["gate"] = OSError("cable pulled")
     recorder.broken["gate"].permanent = True
@@ -362,6 +377,32 @@ def test_a_recorder_is_not_asked_more_often_at_once_than_it_allows(office, deplo
     clock.forward(seconds=16)
     assert claim(deployed, "after the lease") is not None
     assert len(rows(deployed, instance)) == 3
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+def test_workers_that_claim_at_the_same_moment_get_each_job_once_and_keep_the_limit(office, deployed, recorder, limit):
+    recorder.limit = limit
+    office.start("cameras", cameras=["gate", "lobby", "garage", "roof"])
+    ready = threading.Barrier(8)
+    claimed = []
+
+    def work(number):
+        ready.wait()
+        claimed.append(claim(deployed, str(number)))
+
+    workers = [threading.Thread(target=copy_context().run, args=(work, number)) for number in range(8)]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join(60)
+    found = [job.id for job in claimed if job is not None]
+    assert len(claimed) == 8
+    assert len(found) == len(set(found))
+    if limit:
+        assert len(found) == limit
+    else:
+        assert 1 <= len(found) <= 4
+        assert len(found) + len([job for job in (claim(deployed, "late") for _ in range(5)) if job]) == 4
 
 
 def test_cancelling_the_instance_cancels_its_jobs_and_refuses_late_answers(office, deployed, worker, recorder):

@@ -1,7 +1,7 @@
 """Starting, stepping, ending; what one step leaves in the tables."""
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from engine import definitions, history, instances, jobs, live, notifications, replay, tasks
 from engine.errors import ConflictError, ExpressionError, InvalidFormError, NotFoundError
@@ -213,6 +213,24 @@ def test_what_the_caller_holds_is_as_it_was_after_a_rolled_back_savepoint(office
         assert (held.seq, held.state, shown.state) == (2, "completed", "completed")
         savepoint.rollback()
         assert (held.seq, held.head, held.revision, held.data, shown.state) == before
+
+
+def test_a_step_upon_a_state_that_somebody_changed_without_a_lock_is_refused(office, deployed):
+    instance = office.start("review", applicant="applicant")
+
+    def step_too_late() -> None:
+        with deployed.transaction() as session:
+            held = instances.lock(session, instance.id)
+            moved = update(Instance).where(Instance.id == instance.id).values(revision=Instance.revision + 1)
+            session.connection().execute(moved)
+            instances.step(session, held, "cancel", {"reason": "because"}, by="admin")
+
+    with pytest.raises(ConflictError, match="at the same moment"):
+        step_too_late()
+    with deployed.reading() as session:
+        assert [event.kind for event in history.events(session, instance.id)] == ["start"]
+        assert replay.verify(session, instance.id).ok
+    office.decide("reviewer", instance)
 
 
 def test_two_steps_in_one_transaction_use_the_same_execution(office, deployed):

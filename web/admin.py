@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from device import recorders, registers
 from device.models import Recorder
+from device.recorders import discovery
 from device.recorders.base import DeviceError
 from engine import clock, identity
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
@@ -23,6 +24,8 @@ from web.i18n import ZONE, _
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 LISTED = 500
+
+SEARCH_SECONDS = 3.0
 
 
 def text(name: str, *, required: bool = True) -> str:
@@ -101,6 +104,7 @@ def show(part: str) -> Any:
         recorders=registers.all_recorders(session),
         groups=GROUPS,
         now=clock.now(),
+        proposed={key: request.args.get(key, "") for key in ("name", "url")},
     )
 
 
@@ -230,6 +234,20 @@ def add_recorder() -> Any:
         )
         _limit(session, added)
     return done(_("The recorder was registered."), "recorders")
+
+
+@blueprint.post("/recorders/search")
+@requires("admin")
+def search_recorders() -> Any:
+    """Ask the network who is there. What answers is shown and not contacted: anybody may have answered."""
+    found: list[discovery.Found] = []
+    error = ""
+    try:
+        found = discovery.discover(SEARCH_SECONDS)
+    except DeviceError as refused:
+        error = message_of(refused)
+    known = {one.url for one in registers.all_recorders(reading())}
+    return render_template("admin/found.html", found=found, known=known, error=error)
 
 
 @blueprint.post("/recorders/<key>/limits")

@@ -1,10 +1,17 @@
 """The administrators' registers: people, training, deputies, recorders, cameras."""
 
+import re
+from html import unescape
+from pathlib import Path
+from urllib.parse import unquote
+
 import pytest
 from browsing import Visitor
 from procedure import House
 
 from device import registers
+from device.recorders import discovery
+from device.simulator import Simulator
 from engine import clock, identity, tasks
 from engine.models import Deputy
 from web import seed
@@ -145,3 +152,30 @@ def test_the_connection_test_says_what_is_wrong_with_a_recorder(house: House, ad
     assert page.status_code == 200
     assert "The recorder did not answer as it should" in page.text
     assert admin.post("/admin/recorders/none/probe").status_code == 404
+
+
+def test_recorders_on_the_network_are_listed_and_fill_the_form_and_none_is_contacted(
+    house: House, admin: Visitor, recorder_media: Path
+) -> None:
+    with Simulator(recorder_media, discoverable=(discovery.GROUP, discovery.PORT)) as simulator:
+        page = admin.post("/admin/recorders/search", {}).text
+        assert sum(simulator.calls.values()) == 0
+    links = [unescape(each) for each in re.findall(r'href="([^"]+)"', page)]
+    form = admin.get(next(each for each in links if f"url={simulator.url}&" in unquote(each))).text
+    assert f'value="{simulator.url}"' in form
+    assert 'value="Simulated_recorder"' in form
+    assert '<details class="panel" open>' in form
+
+
+def test_what_a_liar_answers_is_shown_as_text(admin: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    liar = discovery.Found("<i>", "<b>x</b>", "", "", (), (), ('http://h/"><script>',), (), 1, ("192.0.2.9",), ())
+    monkeypatch.setattr(discovery, "discover", lambda _: [liar])
+    page = admin.post("/admin/recorders/search", {}).text
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "<script>" not in page
+    monkeypatch.setattr(discovery, "discover", lambda _: [])
+    assert "Nobody answered" in admin.post("/admin/recorders/search", {}).text
+
+
+def test_only_administrators_search_the_network(house: House, arrive) -> None:
+    assert arrive(house, "operator").post("/admin/recorders/search", {}).status_code == 403

@@ -227,10 +227,10 @@ def _initial(session: Session, task: Task, form: Form | None, user: User) -> dic
     earlier = task.data.get(task.variable) if task.variable else None
     if isinstance(earlier, dict) and earlier.get("by") == user.username and form.field("decision") is None:
         return {**values, **shown(session, task.instance_id, earlier)}
-    for field in form.inputs:  # the process knows people by their user names; a record names them
-        known = values.get(field.key)
-        if field.personal and not field.locked and isinstance(known, str) and (found := identity.find(session, known)):
-            values[field.key] = found.name
+    for field in form.inputs:  # the process knows who did a step by their user name; a record names them
+        if field.prefill.endswith(".by") and not field.locked:
+            found = identity.find(session, str(values.get(field.key)))
+            values[field.key] = found.name if found else values.get(field.key)
     return values
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from device.models import Case
+from engine import definitions
 from engine.db import Database
 from engine.models import Instance, Job, Notification
 
@@ -77,7 +78,9 @@ def test_all_notices_are_read_at_once(submitted, visitor, office: Database) -> N
 
 
 def test_the_diagram_is_served_as_it_was_deployed(office: Database, visitor) -> None:
-    answer = visitor("outsider").get("/diagrams/1.bpmn")
+    with office.reading() as session:
+        deployed = definitions.get(session, "footage_retrieval")
+    answer = visitor("outsider").get(f"/diagrams/{deployed.id}.bpmn")
     assert answer.content_type.startswith("application/xml")
     assert 'id="footage_retrieval"' in answer.text
     assert visitor("outsider").get("/diagrams/99.bpmn").status_code == 404

@@ -1,5 +1,7 @@
 """Signing in, the first administrator, and the rule that every page needs a person."""
 
+import re
+
 import pytest
 from browsing import PASSWORD
 from flask import Flask
@@ -43,12 +45,11 @@ def test_every_page_but_the_public_ones_asks_for_a_sign_in(site: Flask, visitor,
     people.add("anyone", "employee")
     stranger = visitor()
     public = {"static", "auth.sign_in", "auth.first_run", "api.health", "api.metrics", "api.openapi_document"}
-    chosen = {"form": "application", "part": "people"}  # arguments that take listed words only
     open_to_strangers = set()
     for rule in site.url_map.iter_rules():
         values = dict.fromkeys(rule.arguments, "00000000-0000-0000-0000-000000000001")
         values |= {name: 1 for name in rule.arguments if "int:" in rule.rule and f"int:{name}" in rule.rule}
-        values |= {name: given for name, given in chosen.items() if f":{name}>" in rule.rule}
+        values |= {name: words.split(",")[0] for words, name in re.findall(r"any\(([^)]+)\):(\w+)", rule.rule)}
         with site.test_request_context():
             address = site.url_for(rule.endpoint, **values) if rule.endpoint != "static" else "/static/css/base.css"
         method = "GET" if rule.methods and "GET" in rule.methods else "POST"

@@ -22,6 +22,7 @@ EVENTS = {
     "suspend": N_("suspended the case"),
     "resume": N_("let the case go on"),
     "modify": N_("moved tokens or corrected data"),
+    "migrate": N_("took the case over to another version"),
     "restarted": N_("started a new case from a step of this one"),
     "delegate": N_("passed a task on"),
     "assign": N_("gave a task to somebody"),

@@ -8,15 +8,17 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from engine import assignments, instances, jobs, listing, modification, suspension, tasks
+from engine import assignments, instances, jobs, listing, migration, modification, suspension, tasks
 from engine.errors import N_, NotAllowedError
 from engine.listing import Wanted
+from engine.migration import Reason, Verdict
 from engine.models import Instance, Job
 from engine.modification import Change
 from web.api import BadRequestError, body, identifier, json, member, task_json, visible_task
 from web.auth import person
 from web.edge import reading, transaction
-from web.visibility import ADMINISTRATORS, OPERATORS, check_not_own, operable_instance, visible_instance
+from web.i18n import _
+from web.visibility import ADMINISTRATORS, OPERATORS, OWNERS, check_not_own, operable_instance, visible_instance
 
 blueprint = Blueprint("api_operations", __name__, url_prefix="/api/v1")
 
@@ -138,6 +140,35 @@ def restart_instance(id: str) -> Response:
         )
         answer = state_json(copy)
     return json(answer, 201)
+
+
+@blueprint.post("/instances/<id>/migrate")
+def migrate_instance(id: str) -> Response:
+    """`{"version", "reason", "preview"}`; with `preview` only what would be met, and no reason is needed."""
+    found = operable_instance(reading(), identifier(id), person(), OWNERS)
+    posted = body()
+    version = member(posted, "version", int)
+    if member(posted, "preview", bool, False):
+        return json(verdict_json(migration.preview(reading(), found.id, version)))
+    reason = member(posted, "reason", str)
+    with transaction() as session:
+        migration.migrate(session, found.id, version, by=person().username, reason=reason)
+        answer = state_json(instances.get(session, found.id))
+    return json(answer)
+
+
+def verdict_json(found: Verdict) -> dict[str, Any]:
+    def told(reasons: list[Reason]) -> list[dict[str, str]]:
+        return [{"code": one.code, "element": one.element, "message": _(one.template) % one.params} for one in reasons]
+
+    return {
+        "from": found.instance.version,
+        "to": found.target,
+        "possible": found.possible,
+        "refused": told(found.refused),
+        "warnings": told(found.warnings),
+        "active": found.active,
+    }
 
 
 # ---- user tasks -----------------------------------------------------------------------------------------------------

@@ -87,6 +87,16 @@ SCHEMAS: dict[str, Any] = {
         data=OBJECT,
     )
     | {"description": "`active`: how many tokens would stand at each element; `fails`: what would be an incident."},
+    "Verdict": thing(
+        "from to possible refused warnings active",
+        **{"from": INTEGER},
+        to=INTEGER,
+        possible={"type": "boolean"},
+        refused=many(thing("code element message", code=STRING, element=STRING, message=STRING)),
+        warnings=many(thing("code element message", code=STRING, element=STRING, message=STRING)),
+        active=many(STRING),
+    )
+    | {"description": "Why an instance cannot go over to a version, what to know before it does, where it stands."},
     "Job": thing(
         "id instance_id element state attempts",
         id=ID,
@@ -201,6 +211,14 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         "What modify with the same body would lead to; nothing is changed",
         CHANGE,
         (200, ref("Preview")),
+        "400 401 403 404 409 413 422",
+    ),
+    (
+        "post",
+        "/instances/{id}/migrate",
+        "Go over to another version of the process; with `preview`, a verdict and no change",
+        {"application/json": thing("version", version=INTEGER, reason=STRING, preview={"type": "boolean"})},
+        (200, {"oneOf": [ref("State"), ref("Verdict")]}),
         "400 401 403 404 409 413 422",
     ),
     (

@@ -63,6 +63,10 @@ ADMINISTRATORS = frozenset({"admin"})
 """Who changes the course of a case: an operator has a part of their own in the procedure."""
 
 
+OWNERS = frozenset({"owner", "admin"})
+"""Who revises a process and takes its cases over to another version."""
+
+
 def operable_instance(session: Session, instance_id: UUID, user: User, groups: frozenset[str]) -> Instance:
     """The instance on which `user` is about to act as a member of `groups`.
 
@@ -71,7 +75,7 @@ def operable_instance(session: Session, instance_id: UUID, user: User, groups: f
             is the user's own request (rules of conduct).
     """
     instance = session.get(Instance, instance_id)
-    if instance is None or not (user.groups & OPERATORS or may_see(session, instance, user)):
+    if instance is None or not (user.groups & (OPERATORS | groups) or may_see(session, instance, user)):
         raise NotFoundError(N_("There is no case %(id)s, or you have no part in it."), id=instance_id)
     if not user.groups & groups:
         raise NotAllowedError(N_("This is for administrators and, in part, for operators."))

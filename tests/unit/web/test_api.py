@@ -41,11 +41,24 @@ KINDS: dict[str, Callable[[Any], bool]] = {
 
 def misfits(schema: dict[str, Any], value: Any, where: str = "body") -> list[str]:
     """Where a JSON value does not fit a schema; the part of JSON Schema that the document uses, and nothing besides."""
-    unknown = set(schema) - {"$ref", "type", "enum", "format", "properties", "required", "items", "description"}
+    unknown = set(schema) - {
+        "$ref",
+        "type",
+        "enum",
+        "format",
+        "properties",
+        "required",
+        "items",
+        "description",
+        "oneOf",
+    }
     assert not unknown, f"{where}: the schema uses {unknown}"
     if "$ref" in schema:
         name = schema["$ref"].removeprefix("#/components/schemas/")
         return misfits(DOCUMENT["components"]["schemas"][name], value, where)
+    if "oneOf" in schema:
+        fitting = [one for one in schema["oneOf"] if not misfits(one, value, where)]
+        return [] if len(fitting) == 1 else [f"{where} fits {len(fitting)} of {schema['oneOf']}"]
     kinds = [schema["type"]] if isinstance(schema.get("type"), str) else schema.get("type", [])
     if kinds and not any(KINDS[kind](value) for kind in kinds):
         return [f"{where} is {value!r}, not {kinds}"]

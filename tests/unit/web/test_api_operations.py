@@ -9,7 +9,7 @@ from flask import Flask
 from procedure import House
 from test_api import Caller
 
-from engine import history, instances, jobs, replay, tasks
+from engine import definitions, history, instances, jobs, replay, tasks
 from engine.db import Database
 from engine.models import Job
 from web import create_app
@@ -46,6 +46,7 @@ ACTS = {
     "modify": {**WHY, "set": {"x": 1}},
     "preview": {**WHY, "set": {"x": 1}},
     "restart": {**WHY, "element": "fill_application"},
+    "migrate": {**WHY, "version": 1},
 }
 
 
@@ -93,6 +94,30 @@ def test_an_instance_is_cancelled_with_its_reason(api: Caller, begun: dict[str, 
     assert api.problem("admin", "POST", f"/instances/{begun['id']}/cancel", json=WHY)[0] == 409
     last = api("admin", "GET", f"/instances/{begun['id']}/history").json[-1]
     assert (last["kind"], last["payload"]) == ("cancel", WHY)
+
+
+def test_an_instance_goes_over_to_another_version_after_a_look_at_what_it_would_meet(
+    api: Caller, begun: dict[str, Any], office: Database, people: Any
+) -> None:
+    people.add("owner", "employee", "owner")
+    with office.transaction() as session:
+        files = definitions.current_files(session)
+        main = files["footage_retrieval.bpmn"].replace('name="初审（合法、合理）"', 'name="初审与核对"')
+        definitions.deploy(session, {"footage_retrieval.bpmn": main}, by="owner", note="another name")
+    address = f"/instances/{begun['id']}/migrate"
+    verdict = api("owner", "POST", address, json={"version": 2, "preview": True}).json
+    assert (verdict["possible"], verdict["from"], verdict["to"]) == (True, 1, 2)
+    assert verdict["active"] == ["fill_application"]
+    assert kinds(office, begun["id"]) == ["start"]
+    assert api("owner", "POST", address, json={"version": 2, **WHY}).json["version"] == 2
+    assert api.problem("owner", "POST", address, json={"version": 2, **WHY})[0] == 409
+    same = api("owner", "POST", address, json={"version": 2, "preview": True}).json
+    assert [reason["code"] for reason in same["refused"]] == ["same-version"]
+    for wrong, status in (({"version": "2"}, 400), ({"version": 9, **WHY}, 404), ({"version": 1}, 400)):
+        assert api.problem("owner", "POST", address, json=wrong)[0] == status
+    assert api("owner", "POST", address, json={"version": 1, **WHY}).json["version"] == 1
+    assert kinds(office, begun["id"]) == ["start", "migrate", "migrate"]
+    assert verified(office, begun["id"])
 
 
 def test_a_token_is_moved_after_a_look_at_what_would_follow(

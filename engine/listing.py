@@ -8,7 +8,7 @@ from sqlalchemy import Select, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from engine.models import Instance, Job, Task
-from engine.projections import OPEN, UNDECIDED
+from engine.projections import IS_OPEN, OPEN, UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def _matching(wanted: Wanted) -> Select[Instance]:
         named = Instance.business_key.icontains(wanted.key, autoescape=True)
         query = query.where(or_(named, Instance.id == found) if (found := _identifier(wanted.key)) else named)
     if wanted.element:
-        task = exists().where(Task.instance_id == Instance.id, Task.state.in_(OPEN), Task.element == wanted.element)
-        job = exists().where(Job.instance_id == Instance.id, Job.state.in_(UNDECIDED), Job.element == wanted.element)
-        query = query.where(or_(task, job))
+        task = select(Task.instance_id).where(IS_OPEN, Task.element == wanted.element)
+        job = select(Job.instance_id).where(Job.state.in_(UNDECIDED), Job.element == wanted.element)
+        query = query.where(Instance.id.in_(task.union(job)))
     if wanted.incident:
         query = query.where(exists().where(Job.instance_id == Instance.id, Job.state == "incident"))
     return query

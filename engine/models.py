@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint, Uuid
+from sqlalchemy import ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint, Uuid, text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -230,7 +230,7 @@ class Instance(Base):
     revision: Mapped[int] = mapped_column()
     definition: Mapped[ProcessDefinition] = relationship()
     __mapper_args__ = {"version_id_col": revision}  # noqa: RUF012 - SQLAlchemy wants the column itself
-    __table_args__ = (Index(None, "state", "started_at"),)
+    __table_args__ = (Index(None, "state", "started_at"), Index(None, "started_at"))
 
 
 class HistoryEvent(Base):
@@ -251,6 +251,9 @@ class HistoryEvent(Base):
     lookups: Mapped[str] = mapped_column(Text)
     derived: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(80))
+
+
+_OPEN_TASKS = "state IN ('open', 'claimed')"
 
 
 class Task(Base):
@@ -289,10 +292,10 @@ class Task(Base):
     completed_at: Mapped[datetime | None]
     instance: Mapped[Instance] = relationship()
     __table_args__ = (
-        Index(None, "state", "assignee"),
-        Index(None, "state", "candidate_group"),
-        Index(None, "state", "claimed_by"),
-    )
+        Index("ix_tasks_open", "claimed_by", "assignee", "candidate_group", "element",
+              sqlite_where=text(_OPEN_TASKS), postgresql_where=text(_OPEN_TASKS)),
+        Index(None, "completed_by", "completed_at"),
+    )  # fmt: skip
 
 
 class Signature(Base):

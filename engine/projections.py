@@ -21,6 +21,8 @@ OPEN = ("open", "claimed")
 UNDECIDED = ("ready", "running", "held", "incident")
 ENDED = ("completed", "cancelled")
 """States of tasks, of jobs that may still move their instance, and of instances that nothing moves any more."""
+IS_OPEN = Task.state.in_(bindparam("open_states", OPEN, expanding=True, literal_execute=True))
+"""Written into the statement, so that both databases see that the index `ix_tasks_open` holds all that is asked for."""
 
 TASK_WAITS = N_("A task waits for you: %(task)s.")
 """The notice for whoever a task is given to."""

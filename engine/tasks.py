@@ -15,7 +15,7 @@ from engine.errors import N_, ConflictError, NotAllowedError, NotFoundError
 from engine.forms import Option
 from engine.identity import Authority
 from engine.models import Instance, Signature, Task, User
-from engine.projections import OPEN
+from engine.projections import IS_OPEN, OPEN
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def inbox(session: Session, user: User, *, at: datetime) -> list[Task]:
             ),
         ),
     )
-    query = select(Task).where(Task.state.in_(OPEN), mine).options(joinedload(Task.instance))
+    query = select(Task).where(IS_OPEN, mine).options(joinedload(Task.instance))
     found = [
         task for task in session.scalars(query) if task.claimed_by == user.username or principals(task, user, authority)
     ]

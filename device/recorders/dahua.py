@@ -34,8 +34,9 @@ from device.recorders.base import (
 from device.recorders.joining import Joining, Piece
 from device.recorders.replay import RESERVE, free_space
 from device.recorders.stretches import covered, merged
+from device.recorders.times import measured
 from device.recorders.wall import WallClock, named_zone
-from device.recorders.web import MissingError, Web, clean, facts, measured, true_time
+from device.recorders.web import MissingError, Web, clean, facts, true_time
 from device.recorders.windowed import Window, WindowedAcquisition, rehearse
 from device.rtsp_messages import Limits, Login
 

@@ -37,9 +37,9 @@ from device.recorders.joining import Joining, Piece
 from device.recorders.replay import RESERVE, free_space
 from device.recorders.soap import text
 from device.recorders.stretches import covered, merged
-from device.recorders.times import parse_time
+from device.recorders.times import measured, parse_time
 from device.recorders.wall import WallClock, posix_zone
-from device.recorders.web import MissingError, Web, clean, measured, parsed, true_time
+from device.recorders.web import MissingError, Web, clean, parsed, true_time
 from device.recorders.windowed import Window, WindowedAcquisition, rehearse
 from device.rtsp_messages import Limits, Login
 

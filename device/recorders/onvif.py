@@ -36,14 +36,12 @@ from device.recorders.base import (
 )
 from device.recorders.replay import Acquisition, free_space, rehearse
 from device.recorders.soap import FaultError, Wire, simple_items, text
-from device.recorders.times import parse_time, roundest, shown_time
+from device.recorders.times import measured, parse_time, shown_time
 from device.recorders.web import clean
 from device.rtsp_messages import Limits, Login
 
 SECOND = timedelta(seconds=1)
 SMALLEST_GAP = SECOND
-FINE_ENOUGH = timedelta(milliseconds=80)
-MEASURING_SECONDS = 1.5
 MAX_PAGES = 2000
 MAX_RESULTS = 50_000
 KEEP_ALIVE = timedelta(seconds=60)
@@ -118,7 +116,8 @@ class OnvifRecorder:
     @property
     def clock(self) -> ClockOffset:
         """The recorder's clock, measured once by this object."""
-        clock = self._clock = self._clock or self._measure()
+        method = "GetSystemDateAndTime, until the second turned"
+        clock = self._clock = self._clock or measured(self._ask_time, self._now, method)
         if not self._ready:
             if self._wire.token is not None:
                 self._wire.token.offset = clock.offset
@@ -144,34 +143,8 @@ class OnvifRecorder:
             )
         return Probe(self._identity, clock, self._wire.services)
 
-    def _measure(self) -> ClockOffset:
-        """Recorder clock minus true clock.
-
-        GetSystemDateAndTime has whole seconds, so one answer is good for half a second. Asking until the second turns
-        narrows that to a few hundredths. Of the values that fit all answers the roundest is taken.
-        """
-        began = time.monotonic()
-        low, high, answers = timedelta.min, timedelta.max, 0
-        while True:
-            sent = self._now()
-            answer = self._wire.call("devicemgmt", "GetSystemDateAndTime")
-            received = self._now()
-            shown = shown_time(answer)
-            answers += 1
-            least, most = shown - received, shown + SECOND - sent
-            low, high = max(low, least), min(high, most)
-            if low >= high:
-                low, high = least, most
-            if high - low <= FINE_ENOUGH or time.monotonic() - began > MEASURING_SECONDS:
-                break
-            time.sleep(0.02)
-        middle = roundest(low, high)
-        return ClockOffset(
-            middle,
-            max(high - middle, middle - low),
-            f"GetSystemDateAndTime, {answers} answers, until the second turned",
-            self._now(),
-        )
+    def _ask_time(self) -> datetime:
+        return shown_time(self._wire.call("devicemgmt", "GetSystemDateAndTime"))
 
     # --- recordings
 

@@ -1,14 +1,18 @@
 """Times as recorders write them: with a space for the T, as 24:00:00, without a zone, with any number of digits."""
 
 import re
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
 from lxml import etree
 
-from device.recorders.base import RecorderRefusedError
+from device.recorders.base import ClockOffset, RecorderRefusedError
 from device.recorders.soap import text as text_of
 
 SECOND = timedelta(seconds=1)
+FINE_ENOUGH = timedelta(milliseconds=80)
+MEASURING_SECONDS = 1.5
 
 _PATTERN = re.compile(
     r"\s*(\d{4})-(\d{1,2})-(\d{1,2})[T ](\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d+))?)?\s*(Z|z|[+-]\d{2}:?\d{2})?\s*"
@@ -54,6 +58,30 @@ def shown_time(answer: etree._Element) -> datetime:
         except (ValueError, OverflowError):
             pass
     raise RecorderRefusedError("The recorder does not tell its time in UTC: set its clock and its time zone.")
+
+
+def measured(ask: Callable[[], datetime], now: Callable[[], datetime], method: str) -> ClockOffset:
+    """Recorder clock minus true clock, from a clock that shows whole seconds.
+
+    One answer is good for half a second. Asking until the second turns narrows that to a few hundredths. Of the values
+    that fit all answers the roundest is taken.
+    """
+    began = time.monotonic()
+    low, high, answers = timedelta.min, timedelta.max, 0
+    while True:
+        sent = now()
+        shown = ask()
+        received = now()
+        answers += 1
+        least, most = shown - received, shown + SECOND - sent
+        low, high = max(low, least), min(high, most)
+        if low >= high:
+            low, high = least, most
+        if high - low <= FINE_ENOUGH or time.monotonic() - began > MEASURING_SECONDS:
+            break
+        time.sleep(0.02)
+    middle = roundest(low, high)
+    return ClockOffset(middle, max(high - middle, middle - low), f"{method}, {answers} answers", now())
 
 
 def roundest(low: timedelta, high: timedelta) -> timedelta:

@@ -5,10 +5,9 @@ Only the registered host is ever contacted.
 
 import re
 import ssl
-import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -18,7 +17,6 @@ from requests.adapters import HTTPAdapter
 
 from device.limits import TokenBucket
 from device.recorders.base import (
-    ClockOffset,
     DiskFullError,
     RecorderBusyError,
     RecorderRefusedError,
@@ -27,9 +25,6 @@ from device.recorders.base import (
 from device.recorders.soap import UNTRUSTED, BoundedAdapter, HttpDigest
 from device.recorders.trust import TrustingAdapter
 
-SECOND = timedelta(seconds=1)
-FINE_ENOUGH = timedelta(milliseconds=80)
-MEASURING_SECONDS = 1.5
 ELSEWHERE = "The recorder sends us to another address: register that one."
 
 
@@ -177,31 +172,6 @@ def facts(content: bytes) -> dict[str, str]:
 def clean(text: str) -> str:
     """A name from a recorder, fit to be stored and shown."""
     return "".join(letter for letter in re.sub(r"\s+", " ", text) if letter.isprintable()).strip()[:200]
-
-
-def measured(ask: Callable[[], datetime], now: Callable[[], datetime], method: str) -> ClockOffset:
-    """Recorder clock minus true clock, from a clock with whole seconds: asked until its second turns."""
-    began = time.monotonic()
-    low, high, answers = timedelta.min, timedelta.max, 0
-    while True:
-        sent = now()
-        shown = ask()
-        received = now()
-        answers += 1
-        least, most = shown - received, shown + SECOND - sent
-        low, high = max(low, least), min(high, most)
-        if low >= high:
-            low, high = least, most
-        if high - low <= FINE_ENOUGH or time.monotonic() - began > MEASURING_SECONDS:
-            break
-        time.sleep(0.02)
-    middle = (low + high) / 2
-    for step in (SECOND, SECOND / 10):
-        rounded = round(middle / step) * step
-        if low <= rounded <= high:
-            middle = rounded
-            break
-    return ClockOffset(middle, max(high - middle, middle - low), f"{method}, {answers} answers", now())
 
 
 def true_time() -> datetime:

@@ -59,7 +59,7 @@ def migrate(process_id: str) -> Any:
             outcomes = _migrate_posted(process_id, target)
         except InvalidFormError as error:
             refusal, status = " ".join(_(found.template) % dict(found.params) for found in error.fields.values()), 422
-        session.expire_all()
+        session.rollback()  # what is read from here on is what has been written
         counts = _counts(session, process_id)
     rows = [] if before is None else _rows(session, before, target)
     people.remember(row.instance.started_by for row in rows)
@@ -74,8 +74,8 @@ def migrate(process_id: str) -> Any:
         rows=rows,
         total=counts.get(before.version, 0) if before is not None else 0,
         outcomes=outcomes,
-        ticked=request.form.getlist("id"),
-        reason=request.form.get("reason", ""),
+        ticked=request.form.getlist("id") if refusal else [],
+        reason=request.form.get("reason", "") if refusal else "",
         refusal=refusal,
     )
     return page, status

@@ -40,6 +40,7 @@ def test_the_ticked_cases_go_over_and_come_back(house: House, owner: Visitor) ->
     answer = owner.post(f"{PAGE}?from=1&to={version}", {"id": str(going), "reason": "the new name"})
     assert answer.status_code == 200
     assert "1 case has gone over" in answer.text
+    assert answer.text.count("Can go over") == 1
     assert (house.instance(going).version, house.instance(staying).version) == (version, 1)
     owner.post(f"{PAGE}?from={version}&to=1", {"id": str(going), "reason": "not after all"})
     assert house.instance(going).version == 1

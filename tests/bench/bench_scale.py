@@ -1,0 +1,262 @@
+"""Queries over 100,000 instances with two million events, and memory over 10,000 instances that run to their end.
+
+A few instances run through the public functions; their rows are then copied with new ids by the database itself. So
+every row is one that the engine has written, but the copies' chains do not verify: the digests are the originals'.
+One instance in twenty still runs; its open task belongs to one of 250 people. Four user tasks are kept per instance.
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    Uuid,
+    cast,
+    create_engine,
+    func,
+    insert,
+    literal,
+    select,
+)
+from sqlalchemy.types import String
+
+from device.models import Case
+from engine import clock, identity, instances, listing
+from engine import tasks as user_tasks
+from engine.db import Database
+from engine.listing import Wanted
+from engine.models import Base, Instance, Instant, User
+from tests.bench.bench_engine import POSTGRES_URL, Bench, postgres_database
+from tests.bench.models import FORMS
+
+COUNT = int(os.environ.get("BENCH_INSTANCES", "100000"))
+EVENTS = 20
+PEOPLE = 250
+RUNNING = 20
+"""One instance in so many still runs."""
+ROUNDS = 40
+LIMIT_MS = 20
+MEMORY_AT = (1_000, 10_000)
+
+
+def run() -> Iterator[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield from figures("sqlite", f"sqlite:///{folder}/scale.db")
+    if POSTGRES_URL:
+        with postgres_database() as url:
+            yield from figures("postgresql", url)
+    command = [sys.executable, "-m", "tests.bench.bench_scale"]
+    grown = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.split()
+    few, many = (int(value) for value in grown)
+    yield {
+        "figure": f"memory (peak RSS, MB) after {MEMORY_AT[0]} and after {MEMORY_AT[1]} instances",
+        "engine": [few // 1024, many // 1024],
+        "ratio": round(many / few, 2),
+        "goal_ratio": "flat",
+    }
+
+
+def figures(name: str, url: str) -> Iterator[dict[str, Any]]:
+    began = time.perf_counter()
+    bench = Bench(url)
+    fill(bench)
+    with bench.database.reading() as session:
+        sizes = {table.name: session.scalar(select(func.count()).select_from(table)) for table in COPIED}
+    yield {"figure": "rows", "database": name, **sizes, "filled_in_s": round(time.perf_counter() - began)}
+    for what, ask in questions(bench.database).items():
+        yield {"figure": what, "database": name, **measured(ask), "goal_p95_ms": LIMIT_MS}
+    bench.database.dispose()
+
+
+# ---- filling --------------------------------------------------------------------------------------------------------
+
+_TABLES = Base.metadata.tables
+COPIED = [_TABLES[name] for name in ("instances", "history", "tasks")]
+
+
+def fill(bench: Bench) -> None:
+    """COUNT instances: copies of one that runs and of one that has ended."""
+    running, ended = (template(bench) for _ in range(2))
+    with bench.database.transaction() as session:
+        instances.cancel(session, ended, "bench", by="bench")
+        bare = bench.user.password_hash
+        at = clock.now()
+        for number in range(PEOPLE):
+            session.add(User(username=f"person{number}", name=f"Person {number}", password_hash=bare, created_at=at))
+    bench.database.dispose()
+    with filling(bench.database.url) as connection:
+        _copy_all(connection, running, ended)
+
+
+@contextmanager
+def filling(url: str) -> Iterator[Connection]:
+    """A connection that keeps nothing safe: a bench that breaks down begins anew."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA journal_mode=OFF")
+            connection.exec_driver_sql("PRAGMA synchronous=OFF")
+        yield connection
+        connection.commit()
+        connection.exec_driver_sql("ANALYZE")
+        connection.commit()
+    engine.dispose()
+
+
+def _copy_all(connection: Connection, running: UUID, ended: UUID) -> None:
+    copies = Table(
+        "copies", MetaData(), Column("old", Uuid), Column("new", Uuid), Column("n", Integer), Column("at", Instant)
+    )
+    copies.create(connection)
+    at = clock.now()
+    rows = [
+        {
+            "old": ended if number % RUNNING else running,
+            "new": uuid4(),
+            "n": number,
+            "at": at - timedelta(minutes=number),
+        }
+        for number in range(COUNT - 2)
+    ]
+    connection.execute(insert(copies), rows)
+    for table in COPIED:
+        copy(connection, table, copies)
+        connection.commit()
+    copies.drop(connection)
+
+
+def template(bench: Bench) -> UUID:
+    """An instance with as many events as each is to have."""
+    instance = bench.start("loop")
+    for _ in range(EVENTS - 1):
+        bench.complete(bench.open_task(instance), FORMS["loop"]["again"])
+    return instance
+
+
+def copy(connection: Connection, table: Table, copies: Table) -> None:
+    """The rows of the copies: with their own ids, keys, times and people."""
+    fresh = copies.c.new
+    owner = "id" if table.name == "instances" else "instance_id"
+    values: dict[str, Any] = {column.name: column for column in table.columns} | {owner: fresh}
+    where = table.c[owner] == copies.c.old
+    if table.name == "instances":
+        number = cast(copies.c.n, String)
+        values |= {"business_key": literal("BENCH-") + number, "started_by": _person(copies), "started_at": copies.c.at}
+        values["state"] = func.replace(table.c.state, "cancelled", "completed")
+    if table.name == "tasks":
+        newest = select(table.c.id).where(table.c.instance_id == copies.c.old).order_by(table.c.created_at.desc())
+        where &= table.c.id.in_(newest.limit(4).correlate(copies))
+        values |= {"id": _new_id(connection), "assignee": _person(copies)}
+    query = select(*(value.label(name) for name, value in values.items())).where(where)
+    connection.execute(insert(table).from_select(list(values), query))
+
+
+def _person(copies: Table) -> Any:
+    return literal("person") + cast(copies.c.n % PEOPLE, String)
+
+
+def _new_id(connection: Connection) -> Any:
+    if connection.dialect.name == "postgresql":
+        return func.gen_random_uuid()
+    return func.lower(func.hex(func.randomblob(16)))
+
+
+# ---- asking ---------------------------------------------------------------------------------------------------------
+
+
+def questions(database: Database) -> dict[str, Callable[[int], Any]]:
+    """What the pages and the API ask: `engine.tasks.inbox`, `engine.listing`, and the query of web/audit.py."""
+
+    def inbox(number: int) -> Any:
+        with database.reading() as session:
+            person = identity.find(session, f"person{number * 20 % PEOPLE}")
+            assert person is not None
+            found = user_tasks.inbox(session, person, at=clock.now())
+            assert found
+            return found
+
+    def page(**wanted: Any) -> Callable[[int], Any]:
+        def ask(number: int) -> Any:
+            with database.reading() as session:
+                found, _total = listing.find(session, Wanted(**wanted), limit=50, offset=number % 3 * 50)
+                assert found
+                return listing.standing(session, [one.id for one in found])
+
+        return ask
+
+    def by_number(number: int) -> Any:
+        with database.reading() as session:
+            found, total = listing.find(session, Wanted(key=f"BENCH-{number * 97 + 1}"), limit=50)
+            assert total
+            return found
+
+    def history_of_one(number: int) -> Any:
+        with database.reading() as session:
+            key = f"BENCH-{number * 97 + 1}"
+            instance = session.scalars(select(Instance).where(Instance.business_key == key)).one()
+            return instances.visible_events(session, instance.id)
+
+    def audit(number: int) -> Any:
+        with database.reading() as session:
+            query = select(Instance, Case).outerjoin(Case, Case.instance_id == Instance.id)
+            newest = query.order_by(Instance.started_at.desc(), Instance.id).limit(50).offset(number % 3 * 50)
+            session.scalar(select(func.count()).select_from(query.subquery()))
+            session.execute(newest).all()
+            return session.execute(select(Instance.state, func.count()).group_by(Instance.state)).all()
+
+    return {
+        "inbox of a person": inbox,
+        "instances, newest first, with the total": page(),
+        "running instances, with the total": page(state="running"),
+        "instances with a token at an element": page(element="again"),
+        "instances by part of the case number": by_number,
+        "instance page: its 20 events": history_of_one,
+        "audit search without a word": audit,
+    }
+
+
+def measured(ask: Callable[[int], Any]) -> dict[str, float]:
+    ask(0)
+    times, busy = [], time.process_time()
+    for number in range(ROUNDS):
+        began = time.perf_counter()
+        ask(number)
+        times.append((time.perf_counter() - began) * 1000)
+    return {
+        "p50_ms": round(statistics.median(times), 1),
+        "p95_ms": round(statistics.quantiles(times, n=20)[-1], 1),
+        "cpu_of_this_process_ms": round((time.process_time() - busy) * 1000 / ROUNDS, 1),
+    }
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+
+def memory() -> Iterator[int]:
+    """Peak resident kilobytes of a process of its own that starts instances, completes their tasks, and goes on."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(f"sqlite:///{Path(folder) / 'memory.db'}")
+        for number in range(1, MEMORY_AT[-1] + 1):
+            instance = bench.start("loop")
+            bench.complete(bench.open_task(instance), FORMS["loop"]["again"])
+            if number in MEMORY_AT:
+                yield resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    print(*memory())

@@ -36,6 +36,13 @@ def drive(
         definitions.deploy(session, diagram.files, by="owner")
     monkeypatch.setattr(instances, "SNAPSHOT_EVERY", data.draw(st.integers(1, 6), label="inputs between snapshots"))
     case = Case(database, clock, DATA)
+    try:
+        return run(case, data, service)
+    finally:
+        case.database.dispose()
+
+
+def run(case: Case, data: Any, service: Settings) -> str:
     for _ in range(LONGEST):
         actions = case.actions()
         if not actions:

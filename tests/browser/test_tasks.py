@@ -182,7 +182,7 @@ def test_every_page_of_a_case_fits_phones_and_the_dark(arrive: Arrive, office: O
     """All that a person meets on the way of one request, except what only one state of it shows."""
     task = office.request("gate", "garage", to="check_playback", reason=REASON)
     titles = [title for _name, _zh, _en, _department, title, *_rest in seed.PEOPLE]
-    typed = [REASON, "目的正当，范围必要", "first", *DIRECTORY, *titles]
+    typed = [REASON, COMMENT, "It was found", "目的正当，范围必要", "first", *DIRECTORY, *titles]
     operator = arrive("operator", "zh", typed=typed, **options)
     operator.open(task)
     operator.look("playback check")

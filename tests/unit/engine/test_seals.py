@@ -13,7 +13,7 @@ from sqlalchemy.orm import make_transient
 
 from engine import history, ledger, live, replay, seals
 from engine.errors import ConflictError, EngineError
-from engine.models import HistoryEvent, Instance, Seal, SealedHead, Task
+from engine.models import HistoryEvent, Instance, ProcessDefinition, Seal, SealedHead, Task
 from engine.replay import Verifier
 from engine.seals import Ledger
 
@@ -51,7 +51,7 @@ def rewrite(database, instance, **changes):
     with database.transaction() as session:
         row = session.get_one(Instance, instance.id)
         verifier = Verifier(session, Ledger(session))
-        compiled = verifier._compile_again(row)
+        compiled = verifier._compile_again(session.get_one(ProcessDefinition, row.definition_id))
         execution = replay.Execution(compiled, row.id)
         events = history.events(session, row.id)
         previous = history.GENESIS

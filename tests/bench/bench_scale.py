@@ -1,4 +1,4 @@
-"""Queries over 100,000 instances with two million events, and memory over 10,000 instances that are started and act once.
+"""Queries over 100,000 instances with two million events, and memory over 10,000 instances that each act once.
 
 A few instances run through the public functions; their rows are then copied with new ids by the database itself. So
 every row is one that the engine has written, but the copies' chains do not verify: the digests are the originals'.

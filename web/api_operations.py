@@ -3,6 +3,7 @@
 What an operator may do without a part in the case is answered without the data of the case (web/visibility.py).
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -59,34 +60,29 @@ def list_instances() -> Response:
     )
 
 
-@blueprint.post("/instances/<id>/suspend")
-def suspend_instance(id: str) -> Response:
-    found = operable_instance(reading(), identifier(id), person(), OPERATORS)
+def _act(id: str, offices: frozenset[str], act: Callable[..., Any]) -> Response:
+    """Do to an instance what needs nothing but a reason; answers the state that it is in then."""
+    found = operable_instance(reading(), identifier(id), person(), offices)
     reason = member(body(), "reason", str)
     with transaction() as session:
-        suspension.suspend(session, found.id, reason, by=person().username)
+        act(session, found.id, reason, by=person().username)
         answer = state_json(instances.get(session, found.id))
     return json(answer)
+
+
+@blueprint.post("/instances/<id>/suspend")
+def suspend_instance(id: str) -> Response:
+    return _act(id, OPERATORS, suspension.suspend)
 
 
 @blueprint.post("/instances/<id>/resume")
 def resume_instance(id: str) -> Response:
-    found = operable_instance(reading(), identifier(id), person(), OPERATORS)
-    reason = member(body(), "reason", str)
-    with transaction() as session:
-        suspension.resume(session, found.id, reason, by=person().username)
-        answer = state_json(instances.get(session, found.id))
-    return json(answer)
+    return _act(id, OPERATORS, suspension.resume)
 
 
 @blueprint.post("/instances/<id>/cancel")
 def cancel_instance(id: str) -> Response:
-    found = operable_instance(reading(), identifier(id), person(), ADMINISTRATORS)
-    reason = member(body(), "reason", str)
-    with transaction() as session:
-        instances.cancel(session, found.id, reason, by=person().username)
-        answer = state_json(instances.get(session, found.id))
-    return json(answer)
+    return _act(id, ADMINISTRATORS, instances.cancel)
 
 
 def _change(posted: dict[str, Any]) -> Change:

@@ -151,7 +151,7 @@ class Execution:
                 for task in ready:
                     if _runs_by_itself(task) and flow.tasks.get(task.id) is task:
                         task.run()
-                self._prune()
+                step.kept = self._prune(step.kept)
             owner = self._find(flow.parent_task_id) if flow is not workflow else None
             if owner is not None and not owner.has_state(TaskState.FINISHED_MASK):
                 owner.task_spec._update(owner)
@@ -159,9 +159,16 @@ class Execution:
             workflow.refresh_timers()
         return len(step.trace) > before
 
-    def _prune(self) -> None:
-        if sum(len(flow.tasks) for flow in self._flows()) > self.prune_above:
-            prune(self._workflow)
+    def _prune(self, kept: int = 0) -> int:
+        """Answers how many tasks were kept. Within a step it waits until they have doubled: else a long one costs their
+        square."""
+        if self._size() <= max(self.prune_above, 2 * kept):
+            return kept
+        prune(self._workflow)
+        return self._size()
+
+    def _size(self) -> int:
+        return sum(len(flow.tasks) for flow in self._flows())
 
     # ---- the kinds of input; each raises RefusedInputError when it does not apply
 

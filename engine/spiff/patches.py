@@ -57,6 +57,7 @@ def install() -> None:
     TaskIterator.__init__ = _without_limit
     Workflow.update_waiting_tasks = _update_waiting_tasks
     Workflow.is_completed = _is_completed
+    control.BoundaryEventJoin._update_hook = _boundary_join
     control._EndJoin._run_hook = _end_join
     control._EndJoin._check_threshold_unstructured = _all_others_ended
 
@@ -208,6 +209,19 @@ def _is_completed(workflow: Workflow) -> bool:
     """As in the library, without walking the tree."""
     workflow.completed = workflow.completed or not any(task._state & UNFINISHED for task in workflow.tasks.values())
     return bool(workflow.completed)
+
+
+_original_boundary_join = control.BoundaryEventJoin._update_hook
+
+
+def _boundary_join(spec: TaskSpec, my_task: Task) -> bool:
+    """As in the library, which asks each token that a non-interrupting event has left, again and again, whether the
+    activity has ended. They only stand by: the activity's own token goes on then, and cancels them."""
+    event = my_task.parent.task_spec
+    if isinstance(event, control.BoundaryEvent) and not event.cancel_activity:
+        my_task._set_state(WAITING)
+        return False
+    return bool(_original_boundary_join(spec, my_task))
 
 
 def _all_others_ended(spec: TaskSpec, my_task: Task) -> bool:

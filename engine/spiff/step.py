@@ -67,6 +67,7 @@ class Step:
         self.retried: set[UUID] = set()
         self.held: set[str] = set()  # sub-processes that begin nowhere: a token is put into them by hand
         self.removed = False
+        self.kept = 0  # tasks that were left when the tree was last pruned
         self._seconds = at.timestamp()
         self._ids = 0
         self._ticks = 0

@@ -80,7 +80,7 @@ class Case:
             found += [("claim", job.id) for job in self._jobs("ready")]
             found += [("retry", job.id) for job in self._jobs("incident")]
             found += self._reports(self._jobs("running"))
-            waits = live.rebuild(session, instance).listening
+            waits = sorted(live.rebuild(session, instance).listening)  # a set has no order to choose from twice
             found += [(one.kind, one.name) for one in waits]
             if instance.due_at is not None:
                 found.append(("timer", None))

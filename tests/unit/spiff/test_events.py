@@ -24,7 +24,7 @@ from diagram import (
     user,
 )
 
-from engine.spiff import RefusedInputError
+from engine.spiff import Input, RefusedInputError
 
 
 def reminding(event: str) -> str:
@@ -163,6 +163,43 @@ def test_a_non_interrupting_message_may_come_again_and_again() -> None:
     for name in ("h", "u", "h", "h"):
         case.do(name)
     assert case.state == "completed"
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_an_activity_that_one_signal_both_reminds_and_ends_is_left_once(order: str) -> None:
+    reminds = boundary("reminds", "u", SIGNAL, interrupting=False)
+    ends = boundary("ends", "u", SIGNAL)
+    text = process(
+        start(),
+        user("u"),
+        reminds + ends if order == "before" else ends + reminds,
+        user("after", "told", "instead"),
+        end(),
+        flows("s > u > after > e", "reminds > told > e", "ends > instead > e"),
+    )
+    case = Case(text)
+    case.give("signal", name="alarm", payload={})
+    assert sorted(case.ready) == ["instead", "told"]
+    for name in ("told", "instead"):
+        case.do(name)
+    assert case.state == "completed"
+
+
+@pytest.mark.long
+def test_a_signal_that_calls_itself_back_for_ever_is_refused() -> None:
+    """Each round leaves a token that waits for the activity; when all were asked about it every time, 20,000 changes
+    took most of an hour."""
+    text = process(
+        start(),
+        user("u"),
+        boundary("b", "u", SIGNAL, interrupting=False),
+        throw("again", SIGNAL),
+        end(),
+        flows("s > u > e", "b > again > e"),
+    )
+    live = Case(text).live
+    with pytest.raises(RefusedInputError, match="runs in a circle"):
+        live.apply(Input(2, T0, "signal", '{"name": "alarm", "payload": {}}'))
 
 
 def test_a_signal_end_event_is_thrown_inside_and_a_message_is_handed_out() -> None:

@@ -66,7 +66,7 @@ class JobContext:
     @property
     def scratch(self) -> Path:
         """A folder that survives a crash of the worker and is the same at every attempt of this job."""
-        return self.settings.data / "scratch" / str(self.job_id)
+        return self.settings.scratch / str(self.job_id)
 
 
 @dataclass(frozen=True)

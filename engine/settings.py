@@ -86,6 +86,11 @@ class Settings:
             message_hours=int(message_hours),
         )
 
+    @property
+    def scratch(self) -> Path:
+        """Where unfinished work lies: that of a job in the folder of its id (engine/scratch.py)."""
+        return self.data / "scratch"
+
     def derived_key(self, purpose: bytes) -> bytes:
         """32 bytes for one purpose, derived from DIAOQU_SECRET_KEY (HKDF, RFC 5869); for another, other bytes."""
         return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(self.secret_key.encode())

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import socket
 import threading
 import time
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from engine import chores, concealment, dispatch, jobs, messages, operators, reminders, seals, timers, wakeup
+from engine import chores, concealment, dispatch, jobs, messages, operators, reminders, scratch, seals, timers, wakeup
 from engine.concealment import Concealment
 from engine.db import Database
 from engine.errors import BpmnError, DiaoquError, JobCancelledError
@@ -214,7 +213,7 @@ class Worker:
         except JobCancelledError:
             _LOG.info("%s stopped: the job is no longer this worker's", job.operator)
             return
-        shutil.rmtree(context.scratch, ignore_errors=True)
+        scratch.clear(context.scratch)
 
 
 class _Lease:

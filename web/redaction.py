@@ -203,7 +203,7 @@ def _keep(desk: Desk, found: list[Region], user: User) -> int:
     document = regions.to_json(found, width=width, height=height, **facts)
     content = orjson.dumps(document, option=orjson.OPT_INDENT_2)
     name = f"{Path(desk.master.path).stem}-{hashlib.sha256(content).hexdigest()[:8]}.regions.json"
-    file = settings().data / "scratch" / f"{secrets.token_hex(8)}.json"
+    file = settings().scratch / f"{secrets.token_hex(8)}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     write_file(file, content)
     stated = {"reviewed_by": user.username, "regions": len([region for region in found if region.on])}

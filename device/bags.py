@@ -33,6 +33,8 @@ from engine.history import GENESIS, chain_digest
 Content = bytes | Path
 
 TAG_MANIFEST = "tagmanifest-sha256.txt"
+ORIGINAL = "original-%d"
+"""Of a case that was restarted: the first, second, … instance before the one that is archived."""
 _DECLARATION = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 _CHAIN_FIELDS = {
     "process": ("at", "kind", "actor", "payload", "lookups", "derived"),
@@ -54,6 +56,8 @@ data/native/     录像机导出的原始文件 the files as the recorder or fol
 data/viewing/    可在浏览器播放的查看件 viewing copies for any browser; each names its master in items.json
 data/forms/      申请表、记录表（PDF）及其数据 both forms as PDF and as data; signatures with the exact signed text
 data/history/    流程历史与案件日志（JSONL，哈希链） process history and custody log, hash-chained JSON lines
+                 案件曾从某一步重新开始的，original-1.jsonl 起为此前的历史；of a case that was begun again at a step,
+                 original-1.jsonl and so on are what came before
 data/diagram/    当时生效的流程图、决策表和表单 the diagram, decision tables and forms that were in force
 data/reports/    调取报告与完整性检查结论 acquisition reports and integrity verdicts
 """
@@ -151,28 +155,62 @@ def verify_bag(folder: Path) -> list[str]:
     except BagError as error:
         return [str(error)]
     problems = []
-    heads_file = folder / "data" / "history" / "heads.json"
+    history = folder / "data" / "history"
     try:
-        heads = orjson.loads(heads_file.read_bytes())
-        for name, fields in _CHAIN_FIELDS.items():
-            lines = (folder / "data" / "history" / f"{name}.jsonl").read_bytes().splitlines()
+        found = chains(orjson.loads((history / "heads.json").read_bytes()))
+        begun: list[dict[str, Any]] = []
+        for chain in found:
+            lines = (history / f"{chain.name}.jsonl").read_bytes().splitlines()
             events = [orjson.loads(line) for line in lines]
-            problems += _chain_problems(name, events, fields, UUID(heads["instance"]), heads[name])
-    except (OSError, KeyError, TypeError, ValueError) as error:
+            problems += _chain_problems(chain, events)
+            begun += [orjson.loads(events[0]["payload"])] if chain.kind == "process" else []
+        for original, start in zip(found, begun[1:], strict=False):
+            if start["restart"]["instance"] != str(original.instance):
+                problems.append(f"data/history/{original.name}.jsonl: what comes after it does not begin again there")
+    except (OSError, LookupError, TypeError, ValueError) as error:
         problems.append(f"data/history: not readable: {error}")
     return problems
 
 
-def _chain_problems(
-    name: str, events: list[dict[str, Any]], fields: Sequence[str], instance: UUID, head: str
-) -> list[str]:
+@dataclass(frozen=True)
+class Chain:
+    """A hash chain in `data/history/<name>.jsonl`. `kind` is process or custody; it ends with the digest `head`."""
+
+    name: str
+    kind: str
+    instance: UUID
+    head: str
+
+
+def chains(heads: Mapping[str, Any]) -> list[Chain]:
+    """Those that a bag's `heads.json` names: the originals, what was archived, the log of the case.
+
+    Raises:
+        LookupError, TypeError, ValueError: it is none.
+    """
+    originals = [
+        Chain(ORIGINAL % number, "process", UUID(each["instance"]), each["process"])
+        for number, each in enumerate(heads.get("originals", ()), 1)
+    ]
+    instance = UUID(heads["instance"])
+    custody = UUID(heads.get("custody_instance", heads["instance"]))
+    return [
+        *originals,
+        Chain("process", "process", instance, heads["process"]),
+        Chain("custody", "custody", custody, heads["custody"]),
+    ]
+
+
+def _chain_problems(chain: Chain, events: list[dict[str, Any]]) -> list[str]:
     previous = GENESIS
     for expected, event in enumerate(events, 1):
-        digest = chain_digest(instance, expected, [event[field].encode() for field in fields], previous)
+        parts = [event[field].encode() for field in _CHAIN_FIELDS[chain.kind]]
+        digest = chain_digest(chain.instance, expected, parts, previous)
         if event["seq"] != expected or event["digest"] != digest:
-            return [f"data/history/{name}.jsonl: event {expected} does not follow from the one before it"]
+            return [f"data/history/{chain.name}.jsonl: event {expected} does not follow from the one before it"]
         previous = digest
-    return [] if previous == head else [f"data/history/{name}.jsonl: it does not end with the head in heads.json"]
+    whole = previous == chain.head
+    return [] if whole else [f"data/history/{chain.name}.jsonl: it does not end with the head in heads.json"]
 
 
 def _safe(path: str) -> PurePosixPath:

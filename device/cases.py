@@ -1,10 +1,13 @@
 """Cases: one per request for footage, with the number that people quote and how it ended."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import orjson
 from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -13,7 +16,7 @@ from device import access
 from device.models import Case
 from engine.errors import N_, ConflictError, NotFoundError
 from engine.history import GENESIS
-from engine.models import Instance
+from engine.models import HistoryEvent, Instance, Signature, Task
 
 LOCAL = ZoneInfo("Asia/Shanghai")
 """The zone of the forms and of the year in a case number."""
@@ -110,6 +113,46 @@ def owned(session: Session, instance_id: UUID) -> Case | None:
         instance_id = original
         case = session.scalar(select(Case).where(Case.instance_id == instance_id))
     return case
+
+
+@dataclass(frozen=True)
+class Run:
+    """An instance of a case, and the last of its events that the run after it builds on; None: it is the last run."""
+
+    instance_id: UUID
+    until: int | None
+
+
+def runs(session: Session, case: Case, instance_id: UUID) -> list[Run]:
+    """What led to `instance_id`, which works on `case`: the instance that opened the case, its restarts, and itself."""
+    found = [Run(instance_id, None)]
+    while found[0].instance_id != case.instance_id:
+        begun = (HistoryEvent.instance_id == found[0].instance_id, HistoryEvent.seq == 1)
+        restart = orjson.loads(session.scalars(select(HistoryEvent.payload).where(*begun)).one())["restart"]
+        found.insert(0, Run(UUID(restart["instance"]), restart["seq"]))
+    return found
+
+
+def signatures(session: Session, runs: Sequence[Run]) -> list[tuple[Signature, Task]]:
+    """The signatures that hold after these runs, in the order in which they were given.
+
+    What was signed in an original after the step at which the next run begins is not among them.
+    """
+    query = select(Signature, Task).join(Task, Task.id == Signature.task_id)
+    found: list[tuple[Signature, Task]] = []
+    for run in runs:
+        signed = session.execute(
+            query.where(Signature.instance_id == run.instance_id).order_by(Signature.signed_at, Signature.id)
+        )
+        counts = None if run.until is None else _submitted(session, run.instance_id, run.until)
+        found += [(one, task) for one, task in signed if counts is None or str(task.id) in counts]
+    return found
+
+
+def _submitted(session: Session, instance_id: UUID, until: int) -> set[str]:
+    """The tasks that were completed by the events up to `until`."""
+    submits = (HistoryEvent.instance_id == instance_id, HistoryEvent.kind == "submit", HistoryEvent.seq <= until)
+    return {orjson.loads(payload)["task"] for payload in session.scalars(select(HistoryEvent.payload).where(*submits))}
 
 
 def find(session: Session, number: str) -> Case:

@@ -19,7 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import device.operators  # noqa: F401 - registers what the service tasks call
-from device import evidence, registers
+from device import cases, evidence, registers
 from device.evidence import Described
 from device.models import Case, EvidenceItem
 from device.recorders.base import AcquisitionReport, ClockOffset, Gap, RecorderIdentity, Span
@@ -211,7 +211,7 @@ class House:
 
     def case(self, instance: UUID) -> Case:
         with self.database.reading() as session:
-            return session.query(Case).filter_by(instance_id=instance).one()
+            return cases.of_instance(session, instance)
 
     def items(self, instance: UUID, kind: str) -> list[EvidenceItem]:
         with self.database.reading() as session:
@@ -328,7 +328,7 @@ class House:
             replay_uri=f"rtsp://127.0.0.1/{camera}",
         ).to_json()
         with self.database.reading() as session:
-            case = session.query(Case).filter_by(instance_id=job.instance_id).one().id
+            case = cases.of_instance(session, job.instance_id).id
         described = Described("master", path, "video/x-matroska", camera, facts={"report": report})
         item = evidence.add_file(self.database, self.settings, case, copied, described, event="acquired")
         return {"camera": camera, "item": item, "report": report, "complete": not gaps}

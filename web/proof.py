@@ -9,7 +9,7 @@ import click
 import orjson
 from sqlalchemy import select
 
-from device.evidence import verify_bag
+from device import bags
 from device.ledger import custody_jsonl, store_problems, verify_custody
 from engine import exports, instances, ledger, replay, seals
 from engine.db import Database
@@ -44,7 +44,7 @@ def verify(
     if (history_file or keys) and ledger_file is None:
         raise click.UsageError("--history and --key belong to --ledger")
     if bag is not None:
-        sys.exit(_report(str(bag), "valid", verify_bag(bag), bad="NOT VALID"))
+        sys.exit(_report(str(bag), "valid", bags.verify_bag(bag), bad="NOT VALID"))
     if ledger_file is not None:
         sys.exit(_verify_ledger(ledger_file, history_file, keys))
     with opened() as (database, settings):
@@ -118,8 +118,8 @@ def _history_lines(path: Path) -> tuple[list[dict[str, Any]], bool]:
         beside = path.with_name("heads.json")
         if not lines or "instance" in lines[0] or not beside.is_file():
             return lines, False
-        instance = orjson.loads(beside.read_bytes())["instance"]
-        return [{**line, "instance": instance} for line in lines], True
+        of = {chain.name: str(chain.instance) for chain in bags.chains(orjson.loads(beside.read_bytes()))}
+        return [{**line, "instance": of[path.stem]} for line in lines], True
     except (ValueError, TypeError, LookupError) as error:
         raise ledger.LedgerError("%(path)s is no exported history.", path=str(path)) from error
 

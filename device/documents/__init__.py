@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from device import cases
 from device.documents import facts
 from device.documents.application import application_form
 from device.documents.facts import CaseFacts, Copied, Item, Person, Place, Signed
@@ -32,15 +33,15 @@ __all__ = [
 
 def application_of(session: Session, case: Case) -> bytes:
     """The application form of a case as it stands now. Raises FontMissingError."""
-    data = _readable(session, case)
-    return application_form(data, facts.load(session, case, data), facts.signatures(session, case))
+    data, runs = _readable(session, case), cases.runs(session, case, case.instance_id)
+    return application_form(data, facts.load(session, case, runs, data), facts.signatures(session, runs))
 
 
 def record_of(session: Session, case: Case) -> bytes:
     """The record form of a case as it stands now. Raises FontMissingError."""
-    data = _readable(session, case)
-    loaded = facts.load(session, case, data)
-    return record_form(data, loaded, facts.signatures(session, case), facts.items(session, case))
+    data, runs = _readable(session, case), cases.runs(session, case, case.instance_id)
+    loaded = facts.load(session, case, runs, data)
+    return record_form(data, loaded, facts.signatures(session, runs), facts.items(session, case))
 
 
 def _readable(session: Session, case: Case) -> dict[str, Any]:

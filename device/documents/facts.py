@@ -1,6 +1,6 @@
 """What the forms need besides the process data: names, places of cameras, signatures, evidence and its copies."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -10,10 +10,12 @@ import orjson
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from device import cases
+from device.cases import Run
 from device.documents import wording
 from device.models import ArchiveEntry, Camera, Case, EvidenceItem
 from engine import personal
-from engine.models import Department, DeployedFile, Instance, ProcessDefinition, Signature, Task, User
+from engine.models import Department, DeployedFile, Instance, ProcessDefinition, User
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ class CaseFacts:
         return self.labels.get(place, {}).get(str(value)) or wording.said(wording.CHOICES, value)
 
 
-def load(session: Session, case: Case, data: Mapping[str, Any]) -> CaseFacts:
-    """The facts for `data`, the process data of the case."""
+def load(session: Session, case: Case, runs: Sequence[Run], data: Mapping[str, Any]) -> CaseFacts:
+    """The facts for `data`, the process data of the last of these runs of the case."""
     mentioned = set(_texts(data)) | {case.applicant}
     users = session.scalars(select(User).where(User.username.in_(sorted(mentioned))))
     cameras = session.scalars(select(Camera).where(Camera.key.in_(sorted(mentioned))))
@@ -116,17 +118,17 @@ def load(session: Session, case: Case, data: Mapping[str, Any]) -> CaseFacts:
         },
         cameras={camera.key: Place(camera.name, camera.place, camera.recorder.name) for camera in cameras},
         shelf=shelf or "",
-        labels=_labels(session, case),
+        labels={place: each for run in runs for place, each in _labels(session, run).items()},
     )
 
 
-def _labels(session: Session, case: Case) -> dict[str, dict[str, str]]:
-    """The options of the forms that this case was filled in with, so that a revised form prints its own words."""
+def _labels(session: Session, run: Run) -> dict[str, dict[str, str]]:
+    """The options of the forms that were filled in, so that a revised form prints its own words."""
     query = (
         select(DeployedFile.name, DeployedFile.content)
         .join(ProcessDefinition, ProcessDefinition.deployment_id == DeployedFile.deployment_id)
         .join(Instance, Instance.definition_id == ProcessDefinition.id)
-        .where(Instance.id == case.instance_id, DeployedFile.name.endswith(".form"))
+        .where(Instance.id == run.instance_id, DeployedFile.name.endswith(".form"))
     )
     labels: dict[str, dict[str, str]] = {}
     for name, content in session.execute(query):
@@ -144,15 +146,12 @@ def _components(components: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield from _components(component.get("components", []))
 
 
-def signatures(session: Session, case: Case) -> list[Signed]:
-    """The signatures of the case in the order in which they were given."""
-    query = (
-        select(Task.name, Signature.username, Signature.signed_at, Signature.digest)
-        .join(Task, Task.id == Signature.task_id)
-        .where(Signature.instance_id == case.instance_id)
-        .order_by(Signature.signed_at, Signature.id)
-    )
-    return [Signed(*row) for row in session.execute(query)]
+def signatures(session: Session, runs: Sequence[Run]) -> list[Signed]:
+    """The signatures that hold after these runs of the case, in the order in which they were given."""
+    return [
+        Signed(task.name, signature.username, signature.signed_at, signature.digest)
+        for signature, task in cases.signatures(session, runs)
+    ]
 
 
 def items(session: Session, case: Case) -> list[Item]:

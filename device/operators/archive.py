@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import UUID
 
 import orjson
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from device import access, bags, cases, documents, evidence
 from device.bags import Bag, BagError, Content
+from device.cases import Run
 from device.evidence import SYSTEM, Described
 from device.models import ArchiveEntry, Case, CaseEvent, EvidenceItem
 from device.operators.evidence import accepted
@@ -20,7 +22,7 @@ from device.storage import AlreadyStoredError, FolderStore, Store, open_stores, 
 from engine import clock
 from engine.errors import N_
 from engine.history import events, stored_instant, verify_chain
-from engine.models import DeployedFile, HistoryEvent, Instance, Signature, Task
+from engine.models import DeployedFile, HistoryEvent, Instance
 from engine.operators import JobContext, operator
 
 _FOLDERS = {
@@ -68,9 +70,13 @@ def bag(context: JobContext) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Past:
-    """The case up to the event that called for archiving: what the bag holds does not depend on anything later."""
+    """The case up to the event that called for archiving: what the bag holds does not depend on anything later.
 
-    history: list[HistoryEvent]
+    `histories` are those of its `runs`; the last one is archived, the others are its originals.
+    """
+
+    runs: list[Run]
+    histories: list[list[HistoryEvent]]
     custody: list[CaseEvent]
     at: datetime
 
@@ -83,9 +89,9 @@ def _build(context: JobContext, case: Case, folder: Path) -> Bag:
         payload: dict[str, Content] = {
             _place_in_bag(item): evidence.verify_item(session, context.settings, item) for item in items
         }
-        payload |= _forms(session, context, case, items)
+        payload |= _forms(session, context, case, past.runs, items)
         payload |= _histories(case, past)
-        payload |= _diagram(session, case)
+        payload |= _diagrams(session, past.runs)
         info = _info(session, case, past)
     total = sum(path.stat().st_size for path in payload.values() if isinstance(path, Path))
     return bags.write_bag(folder, payload, info, bytes_done(context, total, stage="bagging"))
@@ -100,20 +106,23 @@ def _place_in_bag(item: EvidenceItem) -> str:
 
 def _past(session: Session, context: JobContext, case: Case) -> _Past:
     """Raises BagError when the history does not say what called for this task, or has been tampered with."""
-    found = events(session, case.instance_id)
+    runs = cases.runs(session, case, context.instance_id)
+    histories = [events(session, run.instance_id) for run in runs]
     task = str(context.task_id)
-    begun = [event for event in found if any(job[0] == task for job in _jobs(event))]
+    begun = [event for event in histories[-1] if any(job[0] == task for job in _jobs(event))]
     if not begun:
         raise BagError(N_("The history of case %(number)s does not call for archiving it."), number=case.number)
     boundary = begun[-1]
-    if verify_chain(session, case.instance_id) or access.verify_case_chain(session, case):
+    if any(verify_chain(session, run.instance_id) for run in runs) or access.verify_case_chain(session, case):
         raise BagError(N_("The history of case %(number)s has been changed: it is not archived."), number=case.number)
     custody = []
     for event in access.case_events(session, case):
         if event.at > boundary.at:
             break
         custody.append(event)
-    return _Past([event for event in found if event.seq <= boundary.seq], custody, boundary.at)
+    before = [[event for event in each if event.at <= boundary.at] for each in histories[:-1]]
+    own = [event for event in histories[-1] if event.seq <= boundary.seq]
+    return _Past(runs, [*before, own], custody, boundary.at)
 
 
 def _jobs(event: HistoryEvent) -> list[list[Any]]:
@@ -121,10 +130,12 @@ def _jobs(event: HistoryEvent) -> list[list[Any]]:
     return list(derived.get("jobs", ())) if isinstance(derived, dict) else []
 
 
-def _forms(session: Session, context: JobContext, case: Case, items: list[EvidenceItem]) -> dict[str, Content]:
+def _forms(
+    session: Session, context: JobContext, case: Case, runs: list[Run], items: list[EvidenceItem]
+) -> dict[str, Content]:
     data = context.data
-    loaded = documents.facts.load(session, case, data)
-    signed = documents.facts.signatures(session, case)
+    loaded = documents.facts.load(session, case, runs, data)
+    signed = documents.facts.signatures(session, runs)
     by_id = {item.id: item for item in items}
     printed = [one for one in documents.facts.items(session, case) if one.kind != "redacted_copy" or one.id in by_id]
     described = [
@@ -151,48 +162,35 @@ def _forms(session: Session, context: JobContext, case: Case, items: list[Eviden
         "forms/application.json": _json(data.get("application")),
         "forms/record.json": _json(data.get("record")),
         "forms/process_data.json": _json(data),
-        "forms/signatures.json": _json(_signatures(session, case)),
+        "forms/signatures.json": _json(_signatures(session, runs)),
         "items.json": _json(described),
     }
 
 
-def _signatures(session: Session, case: Case) -> list[dict[str, Any]]:
+def _signatures(session: Session, runs: list[Run]) -> list[dict[str, Any]]:
     """With the exact text that was signed: its SHA-256 is the digest."""
-    query = (
-        select(Signature, Task.element, Task.name)
-        .join(Task, Task.id == Signature.task_id)
-        .where(Signature.instance_id == case.instance_id)
-        .order_by(Signature.signed_at, Signature.id)
-    )
     return [
         {
             "task": str(signature.task_id),
-            "element": element,
-            "name": name,
+            "element": task.element,
+            "name": task.name,
             "username": signature.username,
             "signed_at": signature.signed_at.isoformat(),
             "method": signature.method,
             "digest": signature.digest,
             "text": signature.text,
         }
-        for signature, element, name in session.execute(query)
+        for signature, task in cases.signatures(session, runs)
     ]
 
 
 def _histories(case: Case, past: _Past) -> dict[str, Content]:
-    process = [
-        {
-            "seq": event.seq,
-            "at": stored_instant(event.at),
-            "kind": event.kind,
-            "actor": event.actor,
-            "payload": event.payload,
-            "lookups": event.lookups,
-            "derived": event.derived,
-            "digest": event.digest,
-        }
-        for event in past.history
-    ]
+    """`process` is the history of the run that is archived; those of its originals lie beside it, in their order."""
+    names = [*(bags.ORIGINAL % number for number in range(1, len(past.runs))), "process"]
+    process = {
+        f"history/{name}.jsonl": _lines([_process_line(event) for event in history])
+        for name, history in zip(names, past.histories, strict=True)
+    }
     custody = [
         {
             "seq": event.seq,
@@ -208,24 +206,51 @@ def _histories(case: Case, past: _Past) -> dict[str, Content]:
     ]
     heads = {
         "case": case.number,
-        "instance": str(case.instance_id),
-        "process": past.history[-1].digest,
-        "process_seq": past.history[-1].seq,
+        **_head(past.runs[-1], past.histories[-1]),
+        "originals": [
+            {**_head(run, history), "until": run.until}
+            for run, history in zip(past.runs[:-1], past.histories, strict=False)
+        ],
         "custody": past.custody[-1].digest if past.custody else "",
         "custody_seq": len(past.custody),
+        "custody_instance": str(case.instance_id),
     }
     return {
-        "history/process.jsonl": _lines(process),
+        **process,
         "history/custody.jsonl": _lines(custody),
         "history/heads.json": _json(heads),
     }
 
 
-def _diagram(session: Session, case: Case) -> dict[str, Content]:
-    """The files of the version that the case ran on, exactly as they were deployed."""
-    definition = session.get_one(Instance, case.instance_id).definition
+def _process_line(event: HistoryEvent) -> dict[str, Any]:
+    return {
+        "seq": event.seq,
+        "at": stored_instant(event.at),
+        "kind": event.kind,
+        "actor": event.actor,
+        "payload": event.payload,
+        "lookups": event.lookups,
+        "derived": event.derived,
+        "digest": event.digest,
+    }
+
+
+def _head(run: Run, history: list[HistoryEvent]) -> dict[str, Any]:
+    return {"instance": str(run.instance_id), "process": history[-1].digest, "process_seq": history[-1].seq}
+
+
+def _diagrams(session: Session, runs: list[Run]) -> dict[str, Content]:
+    """The files of the versions that the case ran on, exactly as they were deployed."""
+    files = _diagram(session, runs[-1].instance_id, "diagram")
+    for number, run in enumerate(runs[:-1], 1):
+        files |= _diagram(session, run.instance_id, f"diagram-{bags.ORIGINAL % number}")
+    return files
+
+
+def _diagram(session: Session, instance_id: UUID, folder: str) -> dict[str, Content]:
+    definition = session.get_one(Instance, instance_id).definition
     query = select(DeployedFile).where(DeployedFile.deployment_id == definition.deployment_id)
-    files: dict[str, Content] = {f"diagram/{file.name}": file.content.encode() for file in session.scalars(query)}
+    files: dict[str, Content] = {f"{folder}/{file.name}": file.content.encode() for file in session.scalars(query)}
     deployment = definition.deployment
     described = {
         "process": definition.process_id,
@@ -237,21 +262,23 @@ def _diagram(session: Session, case: Case) -> dict[str, Content]:
         "deployed_by": deployment.deployed_by,
         "note": deployment.note,
     }
-    return {**files, "diagram/definition.json": _json(described)}
+    return {**files, f"{folder}/definition.json": _json(described)}
 
 
 def _info(session: Session, case: Case, past: _Past) -> list[tuple[str, str]]:
-    instance = session.get_one(Instance, case.instance_id)
-    versions = orjson.loads(past.history[0].payload).get("versions", {})
+    archived, history = past.runs[-1], past.histories[-1]
+    instance = session.get_one(Instance, archived.instance_id)
+    versions = orjson.loads(history[0].payload).get("versions", {})
     return [
         ("External-Identifier", case.number),
         ("External-Description", "视频监控录像调取归档 footage retrieval case"),
         ("Bagging-Date", f"{past.at.astimezone(cases.LOCAL):%Y-%m-%d}"),
         ("Bag-Software-Agent", "diaoqu"),
-        ("Internal-Sender-Identifier", str(case.instance_id)),
+        ("Internal-Sender-Identifier", str(archived.instance_id)),
+        *(("Restarted-From", f"{run.instance_id} {run.until}") for run in past.runs[:-1]),
         ("Process-Definition", f"{instance.process_id} {instance.version} {instance.definition.digest}"),
         *((f"Version-Of-{name}", str(version)) for name, version in sorted(versions.items())),
-        ("Process-History-Head", f"{past.history[-1].seq} {past.history[-1].digest}"),
+        ("Process-History-Head", f"{history[-1].seq} {history[-1].digest}"),
         ("Custody-Log-Head", f"{len(past.custody)} {past.custody[-1].digest if past.custody else '-'}"),
     ]
 

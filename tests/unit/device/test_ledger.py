@@ -198,7 +198,7 @@ def test_a_history_that_ends_too_early_is_found_unless_it_is_the_one_in_a_bag(ex
     path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines[:2]))
     status, told = diaoqu("verify", "--ledger", exported / "ledger.jsonl", "--history", path)
     assert (status, "event 3: it is missing, but seal 2 holds it" in told) == (1, True)
-    (exported / "heads.json").write_bytes(orjson.dumps({"instance": str(INSTANCE)}))
+    (exported / "heads.json").write_bytes(orjson.dumps({"instance": str(INSTANCE), "process": "", "custody": ""}))
     bare = [{name: value for name, value in line.items() if name != "instance"} for line in lines[:2]]
     path.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in bare))
     status, told = diaoqu("verify", "--ledger", exported / "ledger.jsonl", "--history", path)

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.orm import Session
 
 from engine import clock, starts
-from engine.errors import N_, ConflictError, DefinitionError, NotFoundError, Problem
+from engine.errors import N_, ConflictError, DefinitionError, NotFoundError, Problem, Sentence
 from engine.forms import Form
 from engine.forms import parse as parse_form
 from engine.lint import lint, read_xml
@@ -54,7 +54,8 @@ def decoded(files: Mapping[str, bytes]) -> dict[str, str]:
         try:
             found[name] = content.decode("utf-8")
         except UnicodeDecodeError as error:
-            problems.append(Problem(name, 1, "", "encoding", f"the file is not UTF-8 text: {error.reason}"))
+            told = Sentence(N_("the file is not UTF-8 text: %(reason)s"), {"reason": error.reason})
+            problems.append(Problem(name, 1, "", "encoding", told))
     if problems:
         raise DefinitionError(problems)
     return found

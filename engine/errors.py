@@ -6,7 +6,7 @@ catalogues, so the web layer can say the same in the reader's language: `gettext
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,29 @@ from typing import Any
 def N_(text: str) -> str:
     """Mark a text for the translation catalogues without translating it here."""
     return text
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A text for a person: an English template with `%(name)s` placeholders, and what to put there.
+
+    A parameter may be a sentence itself. Two sentences are the same when they say the same in English.
+    """
+
+    template: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.template % self.params if self.params else self.template
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sentence) and str(self) == str(other)
+
+    def __lt__(self, other: "Sentence") -> bool:
+        return str(self) < str(other)
+
+    def __hash__(self) -> int:
+        return hash(str(self))
 
 
 class DiaoquError(Exception):
@@ -26,6 +49,10 @@ class DiaoquError(Exception):
         self.template = template
         self.params = params
         super().__init__(template % params if params else template)
+
+    @property
+    def sentence(self) -> Sentence:
+        return Sentence(self.template, self.params)
 
 
 class EngineError(DiaoquError):
@@ -73,27 +100,27 @@ class InvalidFormError(EngineError):
         super().__init__(N_("Please correct the marked fields: %(fields)s."), fields=", ".join(fields))
 
 
-@dataclass(frozen=True)
-class FieldError:
-    """Why one field was refused; `template` and `params` as in DiaoquError."""
-
-    template: str
-    params: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        return self.template % self.params if self.params else self.template
+class FieldError(Sentence):
+    """Why one field was refused."""
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One finding about a file that somebody wants to deploy. `severity` is "error" or "warning"."""
+    """One finding about a file that somebody wants to deploy. `severity` is "error" or "warning".
+
+    As text it is English, for the command line and logs; people read `sentence` in their language.
+    """
 
     file: str
     line: int
     element: str
     rule: str
-    message: str
+    sentence: Sentence
     severity: str = "error"
+
+    @property
+    def message(self) -> str:
+        return str(self.sentence)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.element}: {self.rule}: {self.message}"

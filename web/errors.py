@@ -31,7 +31,7 @@ from engine.errors import (
     OversizedError,
 )
 from engine.operators import OperatorParameterError, UnknownOperatorError
-from web.i18n import _, format_time, say
+from web.i18n import _, format_time, say, told
 from web.people import display_name, role_name
 
 log = logging.getLogger("diaoqu.web")
@@ -158,7 +158,7 @@ def page(status: int, detail: str = "", *, reference: str = "", problems: Any = 
 
 def _details(error: DiaoquError) -> dict[str, Any]:
     if isinstance(error, InvalidFormError):
-        return {"fields": {key: say(field.template, dict(field.params)) for key, field in error.fields.items()}}
+        return {"fields": {key: told(field) for key, field in error.fields.items()}}
     if isinstance(error, DefinitionError):
         return {
             "problems": [
@@ -167,7 +167,7 @@ def _details(error: DiaoquError) -> dict[str, Any]:
                     "line": found.line,
                     "element": found.element,
                     "rule": found.rule,
-                    "message": found.message,
+                    "message": told(found.sentence),
                     "severity": found.severity,
                 }
                 for found in error.problems

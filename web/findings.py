@@ -1,10 +1,10 @@
-"""What the lint's rules are about, in the reader's language; the finding's own English sentence stands beside it."""
+"""What the lint's rules are about, and what they found, in the reader's language."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from engine.errors import N_, Problem
-from web.i18n import _
+from web.i18n import _, told
 
 TITLES: Mapping[str, str] = {
     "abstract-task": N_("The task has no kind"),
@@ -20,6 +20,8 @@ TITLES: Mapping[str, str] = {
     "deadlock": N_("The process would wait for itself"),
     "default-flow": N_("The default flow does not leave this element"),
     "diagram-size": N_("The diagram is too large"),
+    "dmn-output": N_("An output of the decision table has no name"),
+    "dmn-rule": N_("A row of the decision table is not complete"),
     "dmn-cell": N_("A cell of the decision table is not understood"),
     "double-flow": N_("Two flows connect the same elements"),
     "double-start": N_("Two start events start by the same"),
@@ -42,6 +44,8 @@ TITLES: Mapping[str, str] = {
     "form-button": N_("A button of the form has no effect"),
     "form-condition": N_("A condition of the form is not understood"),
     "form-default": N_("A default of the form is not acceptable"),
+    "form-duplicate-id": N_("Two components of the form have the same id"),
+    "form-duplicate-key": N_("Two fields of the form have the same key"),
     "form-expression": N_("An expression of the form cannot be executed"),
     "form-feel": N_("The form uses an expression language that is not supported"),
     "form-json": N_("The form is not valid JSON"),
@@ -50,6 +54,7 @@ TITLES: Mapping[str, str] = {
     "form-options": N_("The choices of a field are not acceptable"),
     "form-path": N_("A path of the form is not supported"),
     "form-pattern": N_("A pattern of the form is not acceptable"),
+    "form-personal": N_("A condition of the form reads personal data"),
     "form-property": N_("A property of the form is not understood"),
     "form-rule": N_("A rule of the form is not understood"),
     "form-size": N_("The form is too large"),
@@ -92,6 +97,7 @@ TITLES: Mapping[str, str] = {
     "not-xml": N_("The file is not well-formed XML"),
     "parameter": N_("A parameter of the operator is missing or unknown"),
     "parameter-type": N_("A parameter of the operator has the wrong type"),
+    "personal": N_("It computes with personal data"),
     "property": N_("A setting of the task is not understood"),
     "recursive-call": N_("The process calls itself"),
     "reserved-id": N_("The id is used by the engine itself"),
@@ -119,10 +125,11 @@ TITLES: Mapping[str, str] = {
 
 def title(problem: Problem) -> str:
     """What a finding is about. A rule that is newer than this table keeps its own sentence."""
-    return _(TITLES[problem.rule]) if problem.rule in TITLES else problem.message
+    return _(TITLES[problem.rule]) if problem.rule in TITLES else str(told(problem.sentence))
 
 
 def as_json(problem: Problem) -> dict[str, Any]:
     """A finding as the modeler draws it."""
-    names = ("file", "line", "element", "rule", "message", "severity")
-    return {"title": title(problem), **{name: getattr(problem, name) for name in names}}
+    names = ("file", "line", "element", "rule", "severity")
+    found = {name: getattr(problem, name) for name in names}
+    return {"title": title(problem), "message": told(problem.sentence), **found}

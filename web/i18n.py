@@ -4,6 +4,7 @@ The language is `?lang=` (kept in a cookie), else the cookie, else what the sign
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -14,6 +15,7 @@ from flask_babel import Babel, get_locale, gettext, ngettext
 from flask_login import current_user
 
 from engine import clock
+from engine.errors import Sentence
 
 LANGUAGES = {"zh": "中文", "en": "English"}
 COOKIE = "diaoqu_lang"
@@ -117,10 +119,15 @@ def format_bytes(size: float | None) -> str:
     raise AssertionError("unreachable")
 
 
-def say(template: str, params: dict[str, Any] | None = None) -> str:
+def say(template: str, params: Mapping[str, Any] | None = None) -> str:
     """A message of the engine or the device (template and parameters) in the reader's language."""
     text = _(template)
-    return text % params if params else text
+    return text % {name: told(value) for name, value in params.items()} if params else text
+
+
+def told(value: Any) -> Any:
+    """A sentence in the reader's language; every other value as it is."""
+    return say(value.template, value.params) if isinstance(value, Sentence) else value
 
 
 def _keep_choice(response: Response) -> Response:
@@ -159,5 +166,6 @@ def install(app: Flask) -> None:
         format_span=format_span,
         zone_name=ZONE_NAME,
         say=say,
+        told=told,
         ngettext=ngettext,
     )

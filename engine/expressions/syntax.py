@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Literal
 
-from engine.errors import N_, ExpressionError
+from engine.errors import N_, ExpressionError, Sentence
 from engine.expressions import functions
 from engine.expressions.values import MAX_INT
 
@@ -63,13 +63,13 @@ def parse(text: str, mode: Mode) -> Parsed:
     return parsed
 
 
-def check(text: str, mode: Literal["eval", "exec"] = "eval") -> list[tuple[int, int, str]]:
-    """Everything in `text` that is not in the language, as (line, column, message); for use at deployment."""
+def check(text: str, mode: Literal["eval", "exec"] = "eval") -> list[tuple[int, int, Sentence]]:
+    """Everything in `text` that is not in the language, as (line, column, what is wrong); for use at deployment."""
     try:
         parsed = _parse(text, Mode(mode))
     except ExpressionError as error:
-        return [(error.params["line"], error.params["column"], str(error))]
-    found = [(error.params["line"], error.params["column"], str(error)) for error in _problems(parsed, Mode(mode))]
+        return [(error.params["line"], error.params["column"], error.sentence)]
+    found = [(error.params["line"], error.params["column"], error.sentence) for error in _problems(parsed, Mode(mode))]
     return sorted(set(found))
 
 

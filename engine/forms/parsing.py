@@ -8,9 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 from engine import expressions
-from engine.errors import DefinitionError, Problem
+from engine.errors import N_, DefinitionError, Problem, Sentence
 from engine.forms.conditions import parse_condition
 from engine.forms.model import DISPLAYS, INPUTS, Field, Form, Option
+from engine.forms.patterns import pattern_problem
 
 MAX_BYTES = 1_000_000
 MAX_FIELDS = 200
@@ -73,8 +74,19 @@ class _Reader:
         self.ids: set[str] = set()
         self.count = 0
 
-    def add(self, element: str, rule: str, message: str, *, severity: str = "error", line: int | None = None) -> None:
-        self.problems.append(Problem(self.file, line or self.line(element), element, rule, message, severity))
+    def add(
+        self,
+        element: str,
+        rule: str,
+        template: str,
+        /,
+        *,
+        severity: str = "error",
+        at: int | None = None,
+        **params: Any,
+    ) -> None:
+        told = Sentence(template, params)
+        self.problems.append(Problem(self.file, at or self.line(element), element, rule, told, severity))
 
     def line(self, element: str) -> int:
         """The line where the component is named; JSON readers do not tell."""
@@ -95,37 +107,37 @@ class _Reader:
 
     def document(self) -> dict[str, Any] | None:
         if len(self.text) > MAX_BYTES:
-            self.add("", "form-size", f"the form is larger than {MAX_BYTES} bytes")
+            self.add("", "form-size", N_("the form is larger than %(limit)s bytes"), limit=MAX_BYTES)
             return None
         try:
             document = json.loads(self.text, object_pairs_hook=_unique, parse_constant=_no_constant)
         except json.JSONDecodeError as error:
-            self.add("", "form-json", f"not JSON: {error.msg}", line=error.lineno)
+            self.add("", "form-json", N_("not JSON: %(error)s"), error=error.msg, at=error.lineno)
             return None
         except _DuplicateName as error:
-            self.add("", "form-json", f"an object has the name “{error}” twice")
+            self.add("", "form-json", N_("an object has the name “%(name)s” twice"), name=str(error))
             return None
         except (ValueError, RecursionError):
-            self.add("", "form-json", "not JSON: nested too deeply or with a number that JSON does not know")
+            self.add("", "form-json", N_("not JSON: nested too deeply or with a number that JSON does not know"))
             return None
         if not isinstance(document, dict) or not isinstance(document.get("components"), list):
-            self.add("", "form-json", "a form is an object with a list “components”")
+            self.add("", "form-json", N_("a form is an object with a list “components”"))
             return None
         if document.get("type", "default") != "default":
-            self.add("", "form-json", "the type of a form is “default”")
+            self.add("", "form-json", N_("the type of a form is “default”"))
         return document
 
     def components(self, found: Any, *, depth: int) -> Iterator[Field]:
         if not isinstance(found, list) or depth > MAX_NESTING:
-            self.add("", "form-json", f"“components” must be a list, in at most {MAX_NESTING} levels")
+            self.add("", "form-json", N_("“components” must be a list, in at most %(limit)s levels"), limit=MAX_NESTING)
             return
         for component in found:
             self.count += 1
             if self.count > MAX_FIELDS:
-                self.add("", "form-size", f"a form has at most {MAX_FIELDS} components")
+                self.add("", "form-size", N_("a form has at most %(limit)s components"), limit=MAX_FIELDS)
                 return
             if not isinstance(component, dict):
-                self.add("", "form-json", "a component must be an object")
+                self.add("", "form-json", N_("a component must be an object"))
                 continue
             field = self.component(component, depth)
             if field is not None:
@@ -137,20 +149,20 @@ class _Reader:
         identity = component.get("id") if isinstance(component.get("id"), str) else ""
         name = str(key or identity or f"component {self.count}")
         if kind == "button":
-            self.add(name, "form-button", "buttons are drawn by the page; this one is left out", severity="warning")
+            self.add(name, "form-button", N_("buttons are drawn by the page; this one is left out"), severity="warning")
             return None
         if not isinstance(kind, str) or kind not in INPUTS | DISPLAYS:
-            self.add(name, "form-type", f"a component of type “{kind}” is not supported")
+            self.add(name, "form-type", N_("a component of type “%(type)s” is not supported"), type=kind)
             return None
         identity = str(identity or key or f"component_{self.count}")
         if identity in self.ids:
-            self.add(name, "form-duplicate-id", f"two components have the id “{identity}”")
+            self.add(name, "form-duplicate-id", N_("two components have the id “%(id)s”"), id=identity)
             identity = f"{identity}_{self.count}"
         self.ids.add(identity)
         self.feel(name, component)
         if kind not in INPUTS:
             if component.get("path"):
-                self.add(name, "form-path", "a group must not have a path: fields are stored side by side")
+                self.add(name, "form-path", N_("a group must not have a path: fields are stored side by side"))
             children = self.components(component.get("components"), depth=depth + 1) if kind == "group" else ()
             return Field(
                 identity,
@@ -165,13 +177,18 @@ class _Reader:
 
     def check_key(self, name: str, key: Any) -> None:
         if not isinstance(key, str) or not key.isidentifier() or key.startswith("_") or len(key) > 60:
-            self.add(name, "form-key", "a key is letters, digits and underscores, and begins with a letter")
+            self.add(name, "form-key", N_("a key is letters, digits and underscores, and begins with a letter"))
         elif unicodedata.normalize("NFKC", key) != key:
-            self.add(name, "form-key", f"the key “{key}” cannot be used in expressions: write it in plain characters")
+            self.add(
+                name,
+                "form-key",
+                N_("the key “%(key)s” cannot be used in expressions: write it in plain characters"),
+                key=key,
+            )
         elif key in RESERVED:
-            self.add(name, "form-key", f"the key “{key}” is used by the record of the task")
+            self.add(name, "form-key", N_("the key “%(key)s” is used by the record of the task"), key=key)
         elif key in self.keys:
-            self.add(name, "form-duplicate-key", f"two fields have the key “{key}”")
+            self.add(name, "form-duplicate-key", N_("two fields have the key “%(key)s”"), key=key)
         else:
             self.keys[key] = name
 
@@ -183,14 +200,19 @@ class _Reader:
             inner = value.items() if isinstance(value, dict) else [(where, value)]
             for part, text in inner:
                 if isinstance(text, str) and text.lstrip().startswith("="):
-                    self.add(name, "form-feel", f"“{part}” is a FEEL expression; only conditional.hide may be one")
+                    self.add(
+                        name,
+                        "form-feel",
+                        N_("“%(part)s” is a FEEL expression; only conditional.hide may be one"),
+                        part=part,
+                    )
 
     def condition(self, name: str, component: Mapping[str, Any]) -> Any:
         conditional = component.get("conditional")
         if conditional is None:
             return None
         if not isinstance(conditional, dict) or set(conditional) - {"hide"}:
-            self.add(name, "form-condition", "“conditional” knows “hide” only")
+            self.add(name, "form-condition", N_("“conditional” knows “hide” only"))
             return None
         rule = conditional.get("hide")
         if not rule:
@@ -200,7 +222,8 @@ class _Reader:
             self.add(
                 name,
                 "form-condition",
-                f'“{str(rule)[:80]}” is not understood: write =key = "value" or !=, joined by and, or',
+                N_('“%(text)s” is not understood: write =key = "value" or !=, joined by and, or'),
+                text=str(rule)[:80],
             )
         return found
 
@@ -208,16 +231,18 @@ class _Reader:
         rules = self.mapping(name, component, "validate")
         properties = self.mapping(name, component, "properties")
         for rule in sorted(set(rules) - RULES):
-            self.add(name, "form-rule", f"the rule “{rule}” is not known")
+            self.add(name, "form-rule", N_("the rule “%(rule)s” is not known"), rule=rule)
         for prop in sorted(set(properties) - PROPERTIES):
-            self.add(name, "form-property", f"the property “{prop}” is not known", severity="warning")
+            self.add(
+                name, "form-property", N_("the property “%(property)s” is not known"), property=prop, severity="warning"
+            )
         for prop in sorted(prop for prop in properties if not isinstance(properties[prop], str)):
-            self.add(name, "form-property", f"the property “{prop}” must be text")
+            self.add(name, "form-property", N_("the property “%(property)s” must be text"), property=prop)
         given = {prop: value for prop, value in properties.items() if isinstance(value, str)}
         pattern = self.pattern(name, rules.get("pattern"))
         longest = 200 if pattern else LENGTHS.get(kind, 0)
         if not _string(component, "label"):
-            self.add(name, "form-label", "a field without label cannot be understood", severity="warning")
+            self.add(name, "form-label", N_("a field without label cannot be understood"), severity="warning")
         return Field(
             identity,
             kind,
@@ -253,7 +278,7 @@ class _Reader:
     def mapping(self, name: str, component: Mapping[str, Any], where: str) -> dict[str, Any]:
         found = component.get(where) or {}
         if not isinstance(found, dict):
-            self.add(name, "form-json", f"“{where}” must be an object")
+            self.add(name, "form-json", N_("“%(name)s” must be an object"), name=where)
             return {}
         return found
 
@@ -262,7 +287,12 @@ class _Reader:
             return ""
         found = component.get("subtype", "date")
         if found not in SUBTYPES:
-            self.add(name, "form-subtype", f"the subtype of a datetime is date or datetime, not “{found}”")
+            self.add(
+                name,
+                "form-subtype",
+                N_("the subtype of a datetime is date or datetime, not “%(subtype)s”"),
+                subtype=found,
+            )
             return "date"
         return str(found)
 
@@ -273,57 +303,57 @@ class _Reader:
         properties = component.get("properties")
         source = component.get("valuesKey") or (isinstance(properties, dict) and properties.get("source"))
         if (values is None) == (not source):
-            self.add(name, "form-options", "needs its options in “values”, or a source (valuesKey), not both")
+            self.add(name, "form-options", N_("needs its options in “values”, or a source (valuesKey), not both"))
         if values is None:
             return ()
         if not isinstance(values, list) or not 1 <= len(values) <= MAX_OPTIONS:
-            self.add(name, "form-options", f"“values” is a list of 1 to {MAX_OPTIONS} options")
+            self.add(name, "form-options", N_("“values” is a list of 1 to %(limit)s options"), limit=MAX_OPTIONS)
             return ()
         found: list[Option] = []
         for entry in values:
             value = entry.get("value") if isinstance(entry, dict) else None
             if not isinstance(value, str) or not value or not isinstance(entry.get("label", ""), str):
-                self.add(name, "form-options", "an option has a text as value and a text as label")
+                self.add(name, "form-options", N_("an option has a text as value and a text as label"))
             elif any(option.value == value for option in found):
-                self.add(name, "form-options", f"two options have the value “{value}”")
+                self.add(name, "form-options", N_("two options have the value “%(value)s”"), value=value)
             else:
                 found.append(Option(value, entry.get("label") or value))
         return tuple(found)
 
     def default(self, name: str, value: Any) -> Any:
         if isinstance(value, dict) or (isinstance(value, list) and any(not isinstance(item, str) for item in value)):
-            self.add(name, "form-default", "a default is a text, a number, true, false or a list of texts")
+            self.add(name, "form-default", N_("a default is a text, a number, true, false or a list of texts"))
             return None
         return value
 
     def flag(self, name: str, what: str, value: Any) -> bool:
         if not isinstance(value, bool):
-            self.add(name, "form-rule", f"“{what}” is true or false")
+            self.add(name, "form-rule", N_("“%(name)s” is true or false"), name=what)
             return False
         return value
 
     def truth(self, name: str, properties: Mapping[str, str], what: str) -> bool:
         value = properties.get(what, "false")
         if value not in ("true", "false"):
-            self.add(name, "form-property", f"the property “{what}” is true or false")
+            self.add(name, "form-property", N_("the property “%(name)s” is true or false"), name=what)
         return value == "true"
 
     def decimal(self, name: str, what: str, value: Any) -> Decimal | None:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float | str):
-            self.add(name, "form-rule", f"“{what}” is not a number")
+            self.add(name, "form-rule", N_("“%(name)s” is not a number"), name=what)
             return None
         text = str(value)
         if not re.fullmatch(r"-?\d{1,15}(\.\d{1,9})?", text, re.ASCII):
-            self.add(name, "form-rule", f"“{what}” is not a number")
+            self.add(name, "form-rule", N_("“%(name)s” is not a number"), name=what)
             return None
         return Decimal(text)
 
     def increment(self, name: str, value: Any) -> Decimal | None:
         found = self.decimal(name, "increment", value)
         if found is not None and found <= 0:
-            self.add(name, "form-rule", "“increment” is greater than 0")
+            self.add(name, "form-rule", N_("“increment” is greater than 0"))
             return None
         return found
 
@@ -332,7 +362,7 @@ class _Reader:
         if value is None:
             return None if default < 0 else default
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-            self.add(name, "form-rule", f"“{what}” is a whole number from 0 to {most}")
+            self.add(name, "form-rule", N_("“%(name)s” is a whole number from 0 to %(limit)s"), name=what, limit=most)
             return None if default < 0 else default
         return value
 
@@ -340,7 +370,7 @@ class _Reader:
         if value in (None, "", "custom"):
             return ""
         if value not in ("email", "phone"):
-            self.add(name, "form-rule", f"the validation type “{value}” is not known")
+            self.add(name, "form-rule", N_("the validation type “%(value)s” is not known"), value=value)
             return ""
         return str(value)
 
@@ -348,15 +378,15 @@ class _Reader:
         if value in (None, ""):
             return ""
         problem = pattern_problem(value)
-        if problem:
-            self.add(name, "form-pattern", problem)
+        if problem is not None:
+            self.add(name, "form-pattern", problem.template, **problem.params)
             return ""
         return str(value)
 
     def prefill(self, name: str, text: str) -> str:
         if text:
             for _, _, message in expressions.check(text):
-                self.add(name, "form-expression", f"from: {message}")
+                self.add(name, "form-expression", N_("from: %(message)s"), message=message)
         return text
 
     def references(self, form: Form) -> None:
@@ -364,45 +394,35 @@ class _Reader:
         for field in form.walk():
             name = field.key or field.id
             for key in sorted((field.hide.keys if field.hide else frozenset()) - set(fields)):
-                self.add(name, "form-condition", f"the condition names the field “{key}”, which does not exist")
+                self.add(
+                    name, "form-condition", N_("the condition names the field “%(key)s”, which does not exist"), key=key
+                )
             for key in sorted(key for key in (field.hide.keys if field.hide else ()) if key in fields):
                 if fields[key].personal:
-                    self.add(name, "form-personal", f"the condition names “{key}”, which is stored encrypted")
+                    self.add(
+                        name, "form-personal", N_("the condition names “%(key)s”, which is stored encrypted"), key=key
+                    )
             if field.hide and field.key in field.hide.keys:
-                self.add(name, "form-condition", "a field cannot depend on itself")
+                self.add(name, "form-condition", N_("a field cannot depend on itself"))
             if field.after:
                 other = fields.get(field.after)
                 if other is None:
-                    self.add(name, "form-after", f"“after” names the field “{field.after}”, which does not exist")
+                    self.add(
+                        name,
+                        "form-after",
+                        N_("“after” names the field “%(key)s”, which does not exist"),
+                        key=field.after,
+                    )
                 elif other is field or other.type != "datetime" or other.subtype != field.subtype:
-                    self.add(name, "form-after", "“after” names another field with the same kind of time")
+                    self.add(name, "form-after", N_("“after” names another field with the same kind of time"))
             if field.max_hours and not field.after:
-                self.add(name, "form-after", "“max_hours” needs “after”")
+                self.add(name, "form-after", N_("“max_hours” needs “after”"))
             if (field.past or field.future or field.after) and field.type != "datetime":
-                self.add(name, "form-after", "“after”, “past” and “future” belong to a datetime")
+                self.add(name, "form-after", N_("“after”, “past” and “future” belong to a datetime"))
             if field.min_length > field.max_length:
-                self.add(name, "form-rule", "“minLength” is greater than “maxLength”")
+                self.add(name, "form-rule", N_("“minLength” is greater than “maxLength”"))
             if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
-                self.add(name, "form-rule", "“min” is greater than “max”")
-
-
-def pattern_problem(value: Any) -> str:
-    """Why a pattern is refused: what employees type is matched with it, so it must not be able to run for hours."""
-    if not isinstance(value, str) or len(value) > 200:
-        return "a pattern is a text of at most 200 characters"
-    try:
-        re.compile(value)
-    except (re.error, OverflowError, RecursionError) as error:
-        return f"the pattern is not a regular expression: {error}"
-    bare = re.sub(r"\\.", "x", re.sub(r"\[\^?\]?(?:\\.|[^\]\\])*\]", "x", value))
-    bare = re.sub(r"\(\?(?:[:=!]|<[=!])", "(", bare)
-    if re.search(r"\\[1-9]", value) or "(?" in bare:
-        return "the pattern uses a back reference or an extension that is not allowed here"
-    if re.search(r"\([^()]*[*+?|{][^()]*\)[*+{]", bare) or re.search(r"\)\)+[*+{]", bare):
-        return "the pattern repeats a group that itself repeats or branches: it could run for hours"
-    if len(re.findall(r"[*+]|\{\d*,\d*\}", bare)) > 3 or bare.count("?") > 8:
-        return "the pattern has more than three repetitions: it could run for hours"
-    return ""
+                self.add(name, "form-rule", N_("“min” is greater than “max”"))
 
 
 def _string(component: Mapping[str, Any], name: str) -> str:

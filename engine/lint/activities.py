@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 
 from engine import expressions, operators
-from engine.errors import ExpressionError
+from engine.errors import N_, ExpressionError
 from engine.expressions.times import split_duration
 from engine.expressions.values import Refusal
 from engine.lint.language import check_expression
@@ -34,36 +34,36 @@ def check_activities(
             case "serviceTask":
                 _check_operator(node, ids, report)
             case "scriptTask" if not text_of(node, BPMN + "script"):
-                report.error(node, "no-script", "the script is empty")
+                report.error(node, "no-script", N_("the script is empty"))
             case "userTask":
                 _check_user_task(node, lanes, files, groups, report)
 
 
 def _check_activity(node: Node, ids: Mapping[str, Node], report: Report) -> None:
     if node.get("isForCompensation") == "true":
-        report.error(node, "unsupported", "compensation is not supported")
+        report.error(node, "unsupported", N_("compensation is not supported"))
     for loop in node.findall(BPMN + "multiInstanceLoopCharacteristics"):
         _check_multi_instance(loop, report)
     for loop in node.findall(BPMN + "standardLoopCharacteristics"):
         if loop.get("loopMaximum") is None and not text_of(loop, BPMN + "loopCondition"):
-            report.error(loop, "loop", "needs loopMaximum or loopCondition")
+            report.error(loop, "loop", N_("needs loopMaximum or loopCondition"))
         elif not (loop.get("loopMaximum") or "1").isdecimal():
-            report.error(loop, "loop", "loopMaximum is a whole number")
+            report.error(loop, "loop", N_("loopMaximum is a whole number"))
     for name in ("dataInputAssociation", "dataOutputAssociation"):
         for association in node.findall(BPMN + name):
             _check_data(node, association, ids, report)
     for item in node.iter(SPIFF + "property"):
         if not item.get("name") or item.get("value") is None:
-            report.error(item, "property", "a property needs name and value")
+            report.error(item, "property", N_("a property needs name and value"))
 
 
 def _check_multi_instance(loop: Node, report: Report) -> None:
     if sum(bool(text_of(loop, BPMN + name)) for name in ("loopCardinality", "loopDataInputRef")) != 1:
-        report.error(loop, "multi-instance", "needs exactly one of loopCardinality and loopDataInputRef")
+        report.error(loop, "multi-instance", N_("needs exactly one of loopCardinality and loopDataInputRef"))
     if (loop.find(BPMN + "loopDataOutputRef") is None) != (loop.find(BPMN + "outputDataItem") is None):
-        report.error(loop, "multi-instance", "loopDataOutputRef and outputDataItem belong together")
+        report.error(loop, "multi-instance", N_("loopDataOutputRef and outputDataItem belong together"))
     if loop.get(SPIFF + "scriptsOnInstances") == "true":
-        message = "scripts on instances are not supported: put a script task inside a sub-process"
+        message = N_("scripts on instances are not supported: put a script task inside a sub-process")
         report.error(loop, "unsupported", message)
 
 
@@ -75,9 +75,9 @@ def _check_data(node: Node, association: Node, ids: Mapping[str, Node], report: 
     scope = node.getparent()
     near = (scope, scope.getparent())
     if reference is None or target is None or kind(target) != "dataObject":
-        report.error(association, "data", f"{end} does not lead to a data object")
+        report.error(association, "data", N_("%(end)s does not lead to a data object"), end=end)
     elif target.getparent() not in near or reference.getparent() not in near:
-        report.error(association, "data", "the data object is not in this scope or the one around it")
+        report.error(association, "data", N_("the data object is not in this scope or the one around it"))
 
 
 # ---- service tasks
@@ -86,31 +86,32 @@ def _check_data(node: Node, association: Node, ids: Mapping[str, Node], report: 
 def _check_operator(node: Node, ids: Mapping[str, Node], report: Report) -> None:
     named = extension(node, "serviceTaskOperator")
     if named is None or not named.get("id"):
-        report.error(node, "no-operator", "a service task names its operator")
+        report.error(node, "no-operator", N_("a service task names its operator"))
         return
     variable = named.get("resultVariable")
     if variable and not is_variable(variable):
-        report.error(named, "variable-name", f"“{variable[:60]}” is not a variable name")
+        report.error(named, "variable-name", N_("“%(name)s” is not a variable name"), name=variable[:60])
     try:
         operator = operators.get(named.get("id"))
     except operators.UnknownOperatorError:
-        report.error(named, "unknown-operator", f"there is no operator {named.get('id')}")
+        report.error(named, "unknown-operator", N_("there is no operator %(operator)s"), operator=named.get("id"))
         operator = None
     given = list(named.iter(SPIFF + "parameter"))
     counts = Counter(parameter.get("id") for parameter in given)
     for parameter in given:
         if not parameter.get("id") or parameter.get("value") is None:
-            report.error(parameter, "parameter", "a parameter needs id and value")
+            report.error(parameter, "parameter", N_("a parameter needs id and value"))
             continue
         if counts[parameter.get("id")] > 1:
-            report.error(parameter, "parameter", f"the parameter {parameter.get('id')} is given twice")
+            report.error(parameter, "parameter", N_("the parameter %(name)s is given twice"), name=parameter.get("id"))
         check_expression(parameter, parameter.get("value"), report)
         if operator is not None:
             _check_parameter(operator, parameter, report)
     if operator is not None:
         for missing in operator.parameters:
             if missing.required and missing.name not in counts:
-                report.error(named, "parameter", f"{operator.id} needs the parameter {missing.name}")
+                needed = N_("%(operator)s needs the parameter %(name)s")
+                report.error(named, "parameter", needed, operator=operator.id, name=missing.name)
         _check_error_codes(node, operator, ids, report)
 
 
@@ -118,11 +119,13 @@ def _check_parameter(operator: Operator, parameter: Node, report: Report) -> Non
     name = parameter.get("id")
     known = next((known for known in operator.parameters if known.name == name), None)
     if known is None:
-        report.error(parameter, "parameter", f"{operator.id} has no parameter {name}")
+        told = N_("%(operator)s has no parameter %(name)s")
+        report.error(parameter, "parameter", told, operator=operator.id, name=name)
         return
     declared = parameter.get("type")
     if declared and declared not in ("any", known.type):
-        report.warning(parameter, "parameter-type", f"{name} is {known.type}, not {declared}")
+        told = N_("%(name)s is %(kind)s, not %(declared)s")
+        report.warning(parameter, "parameter-type", told, name=name, kind=known.type, declared=declared)
     try:
         value = expressions.evaluate(parameter.get("value"), {})
     except ExpressionError:
@@ -130,7 +133,7 @@ def _check_parameter(operator: Operator, parameter: Node, report: Report) -> Non
     try:
         operators.check_parameters(dataclasses.replace(operator, parameters=(known,)), {name: value})
     except operators.OperatorParameterError as error:
-        report.error(parameter, "parameter-type", str(error))
+        report.error(parameter, "parameter-type", error.template, **error.params)
 
 
 def _check_error_codes(node: Node, operator: Operator, ids: Mapping[str, Node], report: Report) -> None:
@@ -141,7 +144,9 @@ def _check_error_codes(node: Node, operator: Operator, ids: Mapping[str, Node], 
         error = ids.get(definition.get("errorRef") or "")
         code = error.get("errorCode") if error is not None else None
         if code and code not in operator.errors:
-            report.warning(event, "unknown-error-code", f"{operator.id} never raises {code}")
+            report.warning(
+                event, "unknown-error-code", N_("%(operator)s never raises %(code)s"), operator=operator.id, code=code
+            )
 
 
 # ---- user tasks
@@ -153,29 +158,33 @@ def _check_user_task(
     items = {item.get("name"): item for item in node.iter(SPIFF + "property") if item.get("value") is not None}
     given = {name: item.get("value").strip() for name, item in items.items() if name}
     for name in sorted(set(given) - _PROPERTIES):
-        report.warning(items[name], "unknown-property", f"the property {name} is not known and has no effect")
+        report.warning(
+            items[name], "unknown-property", N_("the property %(name)s is not known and has no effect"), name=name
+        )
     for name in _EXPRESSIONS:
         if given.get(name):
             check_expression(items[name], given[name], report)
     form = given.get("formJsonSchemaFilename", "")
     if not form:
-        report.warning(node, "no-form", "the task has no form: it can only be confirmed")
+        report.warning(node, "no-form", N_("the task has no form: it can only be confirmed"))
     elif form not in files and f"forms/{form}" not in files:
-        report.error(items["formJsonSchemaFilename"], "missing-form", f"there is no form {form}")
+        report.error(items["formJsonSchemaFilename"], "missing-form", N_("there is no form %(form)s"), form=form)
     if given.get("signature", "") not in ("", "required", "true", "false"):
-        report.error(items["signature"], "property", "signature is “required” or left out")
+        report.error(items["signature"], "property", N_("signature is “required” or left out"))
     if given.get("priority") and not re.fullmatch(r"-?[0-9]{1,4}", given["priority"]):
-        report.error(items["priority"], "property", "priority is a whole number of at most four digits")
+        report.error(items["priority"], "property", N_("priority is a whole number of at most four digits"))
     for name in ("candidateGroup", "qualification"):
         if len(given.get(name, "")) > LONGEST_KEY:
-            report.error(items[name], "property", f"{name} has at most {LONGEST_KEY} characters")
+            report.error(
+                items[name], "property", N_("%(name)s has at most %(limit)s characters"), name=name, limit=LONGEST_KEY
+            )
     if given.get("dueIn"):
         try:
             split_duration(given["dueIn"])
         except Refusal:
-            report.error(items["dueIn"], "property", "dueIn is an ISO 8601 duration like P1D or PT12H")
+            report.error(items["dueIn"], "property", N_("dueIn is an ISO 8601 duration like P1D or PT12H"))
     if not node.get("name"):
-        report.warning(node, "no-label", "a task without label cannot be found in the inbox")
+        report.warning(node, "no-label", N_("a task without label cannot be found in the inbox"))
     _check_candidates(node, lanes, given, groups, report)
 
 
@@ -187,6 +196,8 @@ def _check_candidates(
     around = (lanes[outer.get("id")] for outer in (node, *node.iterancestors()) if outer.get("id") in lanes)
     group = given.get("candidateGroup") or next(around, "").removeprefix("lane_")
     if not group:
-        report.warning(node, "no-candidate", "no lane, group or person: nobody will find this task")
+        report.warning(node, "no-candidate", N_("no lane, group or person: nobody will find this task"))
     elif groups and group not in groups:
-        report.warning(node, "unknown-group", f"there is no group {group}: nobody will find this task")
+        report.warning(
+            node, "unknown-group", N_("there is no group %(group)s: nobody will find this task"), group=group
+        )

@@ -3,9 +3,11 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from engine import forms
-from engine.errors import DefinitionError, Problem
+from engine.errors import N_, DefinitionError, Problem, Sentence
 from engine.lint import personal
 from engine.lint.activities import check_activities
 from engine.lint.events import check_events
@@ -46,10 +48,12 @@ class Deployment:
 
     def problems(self) -> list[Problem]:
         if len(self.files) > MAX_FILES:
-            return [Problem("", 1, "", "file-count", f"a deployment has at most {MAX_FILES} files")]
+            self._add("", "file-count", N_("a deployment has at most %(limit)s files"), limit=MAX_FILES)
+            return self.found
         for file in sorted(self.files):
             if not _NAME.fullmatch(file) or len(file) > LONGEST_NAME:
-                self._add(file, "file-name", "a file name is plain letters and ends in .bpmn, .dmn, .form or .json")
+                told = N_("a file name is plain letters and ends in .bpmn, .dmn, .form or .json")
+                self._add(file, "file-name", told)
             else:
                 self._read(file, self.files[file])
         private = personal.private_fields(self.diagrams.values(), self.files)
@@ -64,8 +68,8 @@ class Deployment:
             self.found += personal.form_problems(file, text, private)
         return sorted(set(self.found))
 
-    def _add(self, file: str, rule: str, message: str, line: int = 1) -> None:
-        self.found.append(Problem(file, line, "", rule, message))
+    def _add(self, file: str, rule: str, template: str, line: int = 1, element: str = "", **params: Any) -> None:
+        self.found.append(Problem(file, line, element, rule, Sentence(template, params)))
 
     def _read(self, file: str, content: str | bytes) -> None:
         try:
@@ -79,7 +83,7 @@ class Deployment:
         try:
             text = content if isinstance(content, str) else content.decode("utf-8")
         except UnicodeDecodeError:
-            self._add(file, "not-utf8", "the file is not UTF-8")
+            self._add(file, "not-utf8", N_("the file is not UTF-8"))
             return
         if file.endswith(".form"):
             self.forms[file] = text
@@ -89,17 +93,18 @@ class Deployment:
 
     def _read_diagram(self, file: str, root: Node) -> None:
         if root.tag != BPMN + "definitions":
-            self._add(file, "not-bpmn", "the document is not BPMN 2.0", root.sourceline or 1)
+            self._add(file, "not-bpmn", N_("the document is not BPMN 2.0"), root.sourceline or 1)
             return
         if sum(1 for _ in root.iter()) > MAX_ELEMENTS:
-            self._add(file, "diagram-size", f"the diagram has more than {MAX_ELEMENTS} XML elements: split it")
+            told = N_("the diagram has more than %(limit)s XML elements: split it")
+            self._add(file, "diagram-size", told, limit=MAX_ELEMENTS)
             return
         self.diagrams[file] = root
         for process in root.findall(BPMN + "process"):
             name = process.get("id") or ""
             if name in self.processes and self.processes[name] != file:
-                message = f"the process {name} is defined in {self.processes[name]} too"
-                self.found.append(Problem(file, process.sourceline or 1, name, "duplicate-process", message))
+                told, other = N_("the process %(name)s is defined in %(other)s too"), self.processes[name]
+                self._add(file, "duplicate-process", told, process.sourceline or 1, name, name=name, other=other)
             else:
                 self.processes[name] = file
                 if (
@@ -111,29 +116,32 @@ class Deployment:
 
     def _read_decisions(self, file: str, root: Node) -> None:
         if not _DMN.fullmatch(root.tag):
-            self._add(file, "not-dmn", "the document is not DMN 1.2 or later", root.sourceline or 1)
+            self._add(file, "not-dmn", N_("the document is not DMN 1.2 or later"), root.sourceline or 1)
             return
         self.tables[file] = root
         tables, problems = dmn.parse(root, file)
-        self.found += [Problem(p.file, max(1, p.line), p.element, p.rule, p.message, p.severity) for p in problems]
+        self.found += [replace(problem, line=max(1, problem.line)) for problem in problems]
         if not tables and not problems:
-            self._add(file, "no-decision-table", "the file holds no decision")
+            self._add(file, "no-decision-table", N_("the file holds no decision"))
         for name in tables:
             if name in self.decisions:
-                self._add(file, "duplicate-decision", f"the decision {name} is defined in {self.decisions[name]} too")
+                told = N_("the decision %(name)s is defined in %(other)s too")
+                self._add(file, "duplicate-decision", told, name=name, other=self.decisions[name])
             self.decisions[name] = file
 
     def _read_catalogue(self, file: str, text: str) -> None:
         if len(text) > MAX_CATALOGUE:
-            self._add(file, "translation", f"the catalogue is larger than {MAX_CATALOGUE // 1_000_000} MB")
+            told = N_("the catalogue is larger than %(limit)s MB")
+            self._add(file, "translation", told, limit=MAX_CATALOGUE // 1_000_000)
             return
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            self._add(file, "translation", f"not JSON: {str(error)[:80]}", getattr(error, "lineno", 1))
+            line = getattr(error, "lineno", 1)
+            self._add(file, "translation", N_("not JSON: %(error)s"), line, error=str(error)[:80])
             return
         if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
-            self._add(file, "translation", 'a catalogue is an object of texts: {"中文": "English"}')
+            self._add(file, "translation", N_('a catalogue is an object of texts: {"中文": "English"}'))
 
     def _check_diagram(self, root: Node, report: Report) -> None:
         check_identifiers(root, report)
@@ -145,14 +153,14 @@ class Deployment:
         if not runnable:  # say what else they lack, all at once
             runnable = processes
             for lacking in processes or [root]:
-                report.error(lacking, "not-executable", 'no process has isExecutable="true"')
+                report.error(lacking, "not-executable", N_('no process has isExecutable="true"'))
         check_standard(root, runnable, report)
         check_messages(root, ids, report)
         for process in runnable[1:]:
-            report.error(process, "several-processes", "a file holds one executable process")
+            report.error(process, "several-processes", N_("a file holds one executable process"))
         for process in runnable:
             if not process.get("id"):
-                report.error(process, "no-id", "the process has no id")
+                report.error(process, "no-id", N_("the process has no id"))
             check_process(process, report)
             check_events(process, ids, report)
             check_starts(process, ids, report)
@@ -169,13 +177,14 @@ class Deployment:
         for node in process.iter(BPMN + "callActivity"):
             called = node.get("calledElement") or ""
             if called not in self.processes and called not in self.known_processes:
-                report.error(node, "missing-process", f"the called process “{called}” is not in the deployment")
+                told = N_("the called process “%(called)s” is not in the deployment")
+                report.error(node, "missing-process", told, called=called)
             elif called in self.waits_to_start:
-                report.error(
-                    node, "called-start", f"{called} starts by events only: draw a start event without one in it"
-                )
+                told = N_("%(called)s starts by events only: draw a start event without one in it")
+                report.error(node, "called-start", told, called=called)
             elif called in circle:
-                report.error(node, "recursive-call", f"{called} leads back to this process: it would never end")
+                told = N_("%(called)s leads back to this process: it would never end")
+                report.error(node, "recursive-call", told, called=called)
 
     def _check_message_starts(self, process: Node, ids: Mapping[str, Node], report: Report) -> None:
         """A message has one receiver: two processes that it would start are one too many."""
@@ -184,8 +193,8 @@ class Deployment:
                 continue
             other = self.message_starts.setdefault(name, (report.file, process.get("id") or ""))
             if other != (report.file, process.get("id") or ""):
-                told = f"the message {name} starts {other[1]} in {other[0]} already; a signal would start both"
-                report.error(node, "double-start", told)
+                told = N_("the message %(name)s starts %(other)s in %(file)s already; a signal would start both")
+                report.error(node, "double-start", told, name=name, other=other[1], file=other[0])
 
     def _leads_to(self, called: str, process: Node) -> bool:
         """Whether a process calls another one, directly or not, or is the same."""
@@ -202,9 +211,10 @@ class Deployment:
         for node in process.iter(BPMN + "businessRuleTask"):
             decision = decision_of(node)
             if not decision:
-                report.error(node, "no-decision", "a business rule task names its decision")
+                report.error(node, "no-decision", N_("a business rule task names its decision"))
             elif decision not in self.decisions:
-                report.error(node, "missing-decision", f"there is no decision {decision} in the deployment")
+                told = N_("there is no decision %(decision)s in the deployment")
+                report.error(node, "missing-decision", told, decision=decision)
 
 
 def _check_layout(root: Node, ids: Mapping[str, Node], report: Report) -> None:
@@ -214,11 +224,11 @@ def _check_layout(root: Node, ids: Mapping[str, Node], report: Report) -> None:
         return
     for name, node in drawn.items():
         if name and name not in ids:
-            report.warning(node, "layout", f"the picture shows {name}, which does not exist")
+            report.warning(node, "layout", N_("the picture shows %(name)s, which does not exist"), name=name)
     for process in root.findall(BPMN + "process"):
         for name, node in ids.items():
             if node.get("id") not in drawn and _is_drawable(node) and process in node.iterancestors():
-                report.warning(node, "layout", f"{name} has no place in the picture")
+                report.warning(node, "layout", N_("%(name)s has no place in the picture"), name=name)
 
 
 def _is_drawable(node: Node) -> bool:

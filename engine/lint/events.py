@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from engine.errors import N_, Sentence
 from engine.expressions.times import split_duration
 from engine.expressions.values import Refusal
 from engine.lint.language import check_expression
@@ -41,19 +42,21 @@ def _check_event(node: Node, ids: Mapping[str, Node], report: Report) -> None:
     definitions = [child for child in node if kind(child).endswith("EventDefinition")]
     handler = name == "startEvent" and is_handler(scope)
     if len(definitions) > 1 or node.find(BPMN + "eventDefinitionRef") is not None:
-        report.error(node, "multiple-event", "an event has one definition, written inside it")
+        report.error(node, "multiple-event", N_("an event has one definition, written inside it"))
     elif node.get("parallelMultiple") == "true":
-        report.error(node, "multiple-event", "parallel multiple events are not supported")
+        report.error(node, "multiple-event", N_("parallel multiple events are not supported"))
     if not definitions and (handler or name in ("intermediateCatchEvent", "boundaryEvent")):
-        report.error(node, "no-event-definition", "nothing says what this event waits for")
+        report.error(node, "no-event-definition", N_("nothing says what this event waits for"))
     if name == "startEvent" and kind(scope) != "process" and not handler and definitions:
-        report.error(node, "inner-start-event", "a sub-process starts without an event")
+        report.error(node, "inner-start-event", N_("a sub-process starts without an event"))
     place = "event sub-process" if handler else name
     for definition in definitions:
         event = kind(definition).removesuffix("EventDefinition")
         if event not in _ALLOWED[place].split():
-            instead = "; wait for it behind a start event" if (place, event) == ("startEvent", "conditional") else ""
-            report.error(definition, "unsupported-event", f"{event} is not supported on {place}{instead}")
+            told = N_("%(event)s is not supported on %(place)s")
+            if (place, event) == ("startEvent", "conditional"):
+                told = N_("%(event)s is not supported on %(place)s; wait for it behind a start event")
+            report.error(definition, "unsupported-event", told, event=Sentence(event), place=Sentence(place))
         elif event in ("message", "signal", "error", "escalation"):
             # Catching an error or escalation without a code means catching any.
             optional = event in ("error", "escalation") and name in ("boundaryEvent", "startEvent")
@@ -68,39 +71,41 @@ def _check_event(node: Node, ids: Mapping[str, Node], report: Report) -> None:
     if name == "boundaryEvent":
         host = ids.get(node.get("attachedToRef") or "")
         if host is None or kind(host) not in ACTIVITIES or host.getparent() is not scope or is_handler(host):
-            report.error(node, "boundary", "a boundary event is attached to an activity of the same process")
+            report.error(node, "boundary", N_("a boundary event is attached to an activity of the same process"))
 
 
 def _check_reference(node: Node, attribute: str, ids: Mapping[str, Node], report: Report, *, required: bool) -> None:
     reference, wanted = node.get(attribute), _REFERENCES[attribute]
     if reference is None:
         if required:
-            report.error(node, "no-reference", f"{attribute} is missing")
+            report.error(node, "no-reference", N_("%(reference)s is missing"), reference=attribute)
         return
     target = ids.get(reference)
     if target is None or kind(target) != wanted:
-        report.error(node, "dangling-reference", f"{attribute} {reference} does not exist")
+        told = N_("%(reference)s %(name)s does not exist")
+        report.error(node, "dangling-reference", told, reference=attribute, name=reference)
     elif wanted in ("error", "escalation") and required and not target.get(f"{wanted}Code"):
-        report.error(node, "no-code", f"{reference} has no code, so that nobody can catch it by one")
+        report.error(node, "no-code", N_("%(name)s has no code, so that nobody can catch it by one"), name=reference)
     elif wanted in ("message", "signal") and not target.get("name"):
-        report.error(node, "no-name", f"{reference} has no name")
+        report.error(node, "no-name", N_("%(name)s has no name"), name=reference)
 
 
 def _check_timer(node: Node, definition: Node, report: Report) -> None:
     times = [child for child in definition if kind(child) in _TIMES]
     if len(times) != 1 or not (times[0].text or "").strip():
-        report.error(definition, "timer", "a timer has exactly one of date, duration, cycle")
+        report.error(definition, "timer", N_("a timer has exactly one of date, duration, cycle"))
         return
     time, name, text = times[0], kind(times[0]), times[0].text.strip()
     if not _LOOKS_LITERAL.fullmatch(text):
         check_expression(time, text, report)
     elif not _is_literal(name, text):
-        report.error(time, "timer", f"{text[:60]} is not an ISO 8601 value for {name}")
+        told = N_("%(text)s is not an ISO 8601 value for %(name)s")
+        report.error(time, "timer", told, text=text[:60], name=name)
     if name == "timeCycle":
         repeats = kind(node) == "boundaryEvent" and node.get("cancelActivity") == "false"
         starts = kind(node) == "startEvent" and not is_handler(node.getparent())
         if not (repeats or starts):
-            message = "a cycle belongs on a start event or a non-interrupting boundary event"
+            message = N_("a cycle belongs on a start event or a non-interrupting boundary event")
             report.error(time, "timer-cycle", message)
 
 

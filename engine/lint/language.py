@@ -4,6 +4,7 @@ import re
 from typing import Literal
 
 from engine import expressions
+from engine.errors import N_, Sentence
 from engine.lint.report import BPMN, SPIFF, Report, is_variable, kind, namespace
 from engine.lint.xml import Node
 
@@ -17,22 +18,24 @@ _HINTS = frozenset({
     "modelerTemplate", "modelerTemplateIcon", "modelerTemplateVersion", "userTask", "versionTag",
 })  # fmt: skip
 """What other engines' tools write about storage, transactions and their own pages; it changes no token's way."""
-_OPERATOR = "name an operator"
-_PEOPLE = "use the property assignee, candidateUsers or candidateGroup, or a lane"
-_FORM = "use the property formJsonSchemaFilename"
+_OPERATOR = N_("name an operator")
+_PEOPLE = N_("use the property assignee, candidateUsers or candidateGroup, or a lane")
+_FORM = N_("use the property formJsonSchemaFilename")
 _INSTEAD = {
     **dict.fromkeys(("class", "delegateExpression", "expression", "taskDefinition", "topic", "type"), _OPERATOR),
     **dict.fromkeys(("assignee", "assignmentDefinition", "candidateGroups", "candidateUsers"), _PEOPLE),
     **dict.fromkeys(("formData", "formDefinition", "formKey", "userTaskForm"), _FORM),
-    **dict.fromkeys(("dueDate", "taskSchedule"), "use the property dueIn"),
+    **dict.fromkeys(("dueDate", "taskSchedule"), N_("use the property dueIn")),
     **dict.fromkeys(
-        ("in", "ioMapping", "inputOutput", "out"), "compute values in a preScript, a postScript or a script task"
+        ("in", "ioMapping", "inputOutput", "out"), N_("compute values in a preScript, a postScript or a script task")
     ),
-    **dict.fromkeys(("calledDecision", "decisionRef"), "use calledDecisionId"),
-    **dict.fromkeys(("executionListener", "taskListener"), "draw what shall happen as a task"),
-    **dict.fromkeys(("collection", "elementVariable", "loopCharacteristics"), "use loopDataInputRef and inputDataItem"),
-    "calledElement": "use the attribute calledElement of BPMN",
-    "subscription": "use correlationKey and correlationProperty",
+    **dict.fromkeys(("calledDecision", "decisionRef"), N_("use calledDecisionId")),
+    **dict.fromkeys(("executionListener", "taskListener"), N_("draw what shall happen as a task")),
+    **dict.fromkeys(
+        ("collection", "elementVariable", "loopCharacteristics"), N_("use loopDataInputRef and inputDataItem")
+    ),
+    "calledElement": N_("use the attribute calledElement of BPMN"),
+    "subscription": N_("use correlationKey and correlationProperty"),
 }
 _OWN = frozenset(
     {
@@ -61,12 +64,13 @@ _OTHER_LANGUAGE = re.compile(r"\s*(?:[$#]\{|=(?!=))")
 def check_expression(node: Node, text: str, report: Report, mode: Literal["eval", "exec"] = "eval") -> None:
     """`text`, found at `node`, must be in the language of docs/expressions.md."""
     if not text.strip():
-        report.error(node, "empty-expression", "the expression is empty")
+        report.error(node, "empty-expression", N_("the expression is empty"))
     elif _OTHER_LANGUAGE.match(text):
-        report.error(node, "foreign-expression", f"“{text.strip()[:40]}” is in the language of another engine")
+        told = N_("“%(text)s” is in the language of another engine")
+        report.error(node, "foreign-expression", told, text=text.strip()[:40])
     else:
         for _line, _column, message in expressions.check(text, mode):
-            report.error(node, "expression", f"“{_short(text)}”: {message}")
+            report.error(node, "expression", N_("“%(text)s”: %(message)s"), text=_short(text), message=message)
 
 
 def _short(text: str) -> str:
@@ -81,27 +85,35 @@ def check_expressions(process: Node, report: Report) -> None:
         if name in _EVALUATED:
             check_expression(node, text, report)
         elif name == "loopDataOutputRef" and not is_variable(text.strip()):
-            report.error(node, "variable-name", f"“{text.strip()[:60]}” is not a variable name")
+            report.error(node, "variable-name", N_("“%(name)s” is not a variable name"), name=text.strip()[:60])
         elif name in ("inputDataItem", "outputDataItem") and not is_variable(node.get("id") or node.get("name") or ""):
-            report.error(node, "variable-name", "the item needs a variable name as its id")
+            report.error(node, "variable-name", N_("the item needs a variable name as its id"))
         elif name == "script" or node.tag in (SPIFF + "preScript", SPIFF + "postScript"):
             if text.strip():
                 check_expression(node, text, report, "exec")
         elif node.tag in (SPIFF + "messagePayload", SPIFF + "payloadExpression", SPIFF + "expression"):
             check_expression(node, text, report)
         elif node.tag in (SPIFF + "messageVariable", SPIFF + "variableName") and not is_variable(text.strip()):
-            report.error(node, "variable-name", f"“{text.strip()[:60]}” is not a variable name")
+            report.error(node, "variable-name", N_("“%(name)s” is not a variable name"), name=text.strip()[:60])
 
 
 def check_collaboration(root: Node, report: Report) -> None:
     """Correlations, messages and signals stand outside the processes."""
     for node in root.iterfind(f"{BPMN}message/{BPMN}extensionElements/*"):
         if node.tag in (SPIFF + "messageVariable", SPIFF + "messagePayload"):
-            report.error(node, "misplaced-extension", "belongs to the message event, not to the message")
+            report.error(node, "misplaced-extension", N_("belongs to the message event, not to the message"))
     for node in root.iterfind(f"{BPMN}*/{BPMN}extensionElements/{SPIFF}payloadExpression"):
         check_expression(node, node.text or "", report)
     for node in root.iter(BPMN + "messagePath"):
         check_expression(node, node.text or "", report)
+
+
+def _report_foreign(node: Node, name: str, report: Report) -> None:
+    if name in _INSTEAD:
+        told = N_("%(name)s is for another engine and would be ignored: %(instead)s")
+        report.error(node, "foreign-extension", told, name=name, instead=Sentence(_INSTEAD[name]))
+    else:
+        report.error(node, "foreign-extension", N_("%(name)s is for another engine and would be ignored"), name=name)
 
 
 def check_extensions(root: Node, report: Report) -> None:
@@ -114,12 +126,15 @@ def check_extensions(root: Node, report: Report) -> None:
             where = namespace(name)
             local = name.rpartition("}")[2]
             if _EXECUTION.fullmatch(where) and local in _HINTS:
-                report.warning(node, "unknown-extension", f"{local} is for another engine and is ignored")
+                told = N_("%(name)s is for another engine and is ignored")
+                report.warning(node, "unknown-extension", told, name=local)
             elif _EXECUTION.fullmatch(where):
-                instead = f": {_INSTEAD[local]}" if local in _INSTEAD else ""
-                report.error(node, "foreign-extension", f"{local} is for another engine and would be ignored{instead}")
+                _report_foreign(node, local, report)
             elif where not in _OWN and where not in seen:
                 seen.add(where)
-                report.warning(node, "unknown-extension", f"{local} ({where[:80]}) is ignored")
+                report.warning(
+                    node, "unknown-extension", N_("%(name)s (%(where)s) is ignored"), name=local, where=where[:80]
+                )
         if node.tag.startswith(SPIFF) and node.tag.removeprefix(SPIFF) not in _EXTENSIONS:
-            report.warning(node, "unknown-extension", f"spiffworkflow:{node.tag.removeprefix(SPIFF)} is ignored")
+            told = N_("spiffworkflow:%(name)s is ignored")
+            report.warning(node, "unknown-extension", told, name=node.tag.removeprefix(SPIFF))

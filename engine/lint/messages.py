@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from engine import calendar
-from engine.errors import ExpressionError
+from engine.errors import N_, ExpressionError, Sentence
 from engine.lint.report import BPMN, SPIFF, Report, kind, text_of
 from engine.lint.xml import Node
 from engine.spiff import TIME_TO_LIVE
@@ -32,9 +32,18 @@ def check_starts(process: Node, ids: Mapping[str, Node], report: Report) -> None
             continue  # several times may start a process; a missing name is said elsewhere
         first = seen.setdefault((event, name), node.get("id") or "")
         if first != node.get("id"):
-            told = f"the {event} {name} starts this process at {first} already" if event else f"so does {first}"
-            instead = "draw one start event, and a gateway behind it"
-            report.error(node, "double-start", f"{told}: {instead}" if event else f"{instead}: {told}")
+            told = {
+                "": N_("draw one start event, and a gateway behind it: so does %(first)s"),
+                "message": N_(
+                    "the message %(name)s starts this process at %(first)s already:"
+                    " draw one start event, and a gateway behind it"
+                ),
+                "signal": N_(
+                    "the signal %(name)s starts this process at %(first)s already:"
+                    " draw one start event, and a gateway behind it"
+                ),
+            }
+            report.error(node, "double-start", told[event], name=name, first=first)
 
 
 # ---- correlation
@@ -52,7 +61,13 @@ def check_messages(root: Node, ids: Mapping[str, Node], report: Report) -> None:
         for node in kinds:
             name = node.get("name") or node.get("id") or ""
             if name in names:
-                report.error(node, "correlation", f"another {kind(node)} has the name {name}")
+                report.error(
+                    node,
+                    "correlation",
+                    N_("another %(kind)s has the name %(name)s"),
+                    kind=Sentence(kind(node)),
+                    name=name,
+                )
             names.add(name)
     for key in root.iter(BPMN + "correlationKey"):
         _check_key(key, properties, report)
@@ -61,28 +76,30 @@ def check_messages(root: Node, ids: Mapping[str, Node], report: Report) -> None:
 def _check_time_to_live(message: Node, report: Report) -> None:
     for item in message.iterfind(f"{BPMN}extensionElements/{SPIFF}properties/{SPIFF}property"):
         if item.get("name") != TIME_TO_LIVE:
-            report.warning(item, "unknown-property", f"the property {item.get('name')} is not known and has no effect")
+            told = N_("the property %(name)s is not known and has no effect")
+            report.warning(item, "unknown-property", told, name=item.get("name"))
             continue
         try:
             calendar.duration(item.get("value") or "")
         except ExpressionError:
-            report.error(item, "property", f"{TIME_TO_LIVE} is an ISO 8601 duration like PT2H or P1D")
+            report.error(item, "property", N_("%(name)s is an ISO 8601 duration like PT2H or P1D"), name=TIME_TO_LIVE)
 
 
 def _check_property(node: Node, ids: Mapping[str, Node], report: Report) -> None:
     found = node.findall(BPMN + "correlationPropertyRetrievalExpression")
     if not found:
-        report.error(
-            node, "correlation", "nothing says where messages carry this property: add messagePath per message"
-        )
+        told = N_("nothing says where messages carry this property: add messagePath per message")
+        report.error(node, "correlation", told)
     for retrieval in found:
         message = ids.get(retrieval.get("messageRef") or "")
         if message is None or kind(message) != "message":
-            report.error(retrieval, "dangling-reference", f"messageRef {retrieval.get('messageRef')} does not exist")
-        if retrieval.find(BPMN + "messagePath") is None and retrieval.find(BPMN + "formalExpression") is None:
+            told = N_("%(reference)s %(name)s does not exist")
             report.error(
-                retrieval, "correlation", "nothing says where the message carries the property: add messagePath"
+                retrieval, "dangling-reference", told, reference="messageRef", name=retrieval.get("messageRef")
             )
+        if retrieval.find(BPMN + "messagePath") is None and retrieval.find(BPMN + "formalExpression") is None:
+            told = N_("nothing says where the message carries the property: add messagePath")
+            report.error(retrieval, "correlation", told)
 
 
 def _messages_of(node: Node) -> set[str]:
@@ -96,15 +113,18 @@ def _properties_of(key: Node) -> list[str]:
 def _check_key(key: Node, properties: Mapping[str, Node], report: Report) -> None:
     references = _properties_of(key)
     if not references:
-        report.error(key, "correlation", "the key has no property to compare")
+        report.error(key, "correlation", N_("the key has no property to compare"))
     for reference in references:
         if reference not in properties:
-            report.error(key, "dangling-reference", f"correlationPropertyRef {reference} does not exist")
+            told = N_("%(reference)s %(name)s does not exist")
+            report.error(key, "dangling-reference", told, reference="correlationPropertyRef", name=reference)
     carried = {name: _messages_of(properties[name]) for name in references if name in properties}
     for message in sorted(set().union(*carried.values())):
         for name in (name for name, messages in carried.items() if message not in messages):
-            told = f"the message {message} carries a part of the key only, without {name}: no receiver would match"
-            report.error(key, "correlation", told)
+            told = N_(
+                "the message %(message)s carries a part of the key only, without %(name)s: no receiver would match"
+            )
+            report.error(key, "correlation", told, message=message, name=name)
 
 
 def check_correlations(process: Node, root: Node, ids: Mapping[str, Node], report: Report) -> None:
@@ -121,13 +141,13 @@ def check_correlations(process: Node, root: Node, ids: Mapping[str, Node], repor
         if not keys.get(reference):
             continue
         if kind(owner) in _THROWING and definition.find(f".//{SPIFF}messagePayload") is None:
-            told = "the message is compared by what it carries, and this event gives it nothing: add its payload"
+            told = N_("the message is compared by what it carries, and this event gives it nothing: add its payload")
             report.error(owner, "correlation", told)
         if kind(owner) in _CATCHING and owner not in process.findall(BPMN + "startEvent"):
             others = (keys.get(other.get("messageRef") or "", set()) for around, other in events if around is not owner)
             own = definition.find(f".//{SPIFF}processVariableCorrelation") is not None
             if not own and not keys[reference] & subscribed.union(*others):
-                told = (
+                told = N_(
                     "every instance takes any such message: send or catch one with this key before, or subscribe to it"
                 )
                 report.warning(owner, "correlation-unknown", told)
@@ -144,7 +164,7 @@ def _check_subscriptions(process: Node, ids: Mapping[str, Node], report: Report)
     for subscription in process.findall(BPMN + "correlationSubscription"):
         key = ids.get(subscription.get("correlationKeyRef") or "")
         if key is None or kind(key) != "correlationKey":
-            report.error(subscription, "dangling-reference", "correlationKeyRef names no correlationKey")
+            report.error(subscription, "dangling-reference", N_("correlationKeyRef names no correlationKey"))
             continue
         found.add(key.get("id") or "")
         bindings = subscription.findall(BPMN + "correlationPropertyBinding")
@@ -152,6 +172,6 @@ def _check_subscriptions(process: Node, ids: Mapping[str, Node], report: Report)
             binding.get("correlationPropertyRef") or "" for binding in bindings if text_of(binding, BPMN + "dataPath")
         }
         if bound != set(_properties_of(key)):
-            told = f"the subscription binds each property of {key.get('id')} to a dataPath, and nothing else"
-            report.error(subscription, "correlation", told)
+            told = N_("the subscription binds each property of %(key)s to a dataPath, and nothing else")
+            report.error(subscription, "correlation", told, key=key.get("id"))
     return found

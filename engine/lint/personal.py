@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from engine import operators
-from engine.errors import DefinitionError, ExpressionError, Problem
+from engine.errors import N_, DefinitionError, ExpressionError, Problem, Sentence
 from engine.expressions.syntax import Mode, parse
 from engine.forms import Form
 from engine.forms import parse as parse_form
@@ -26,7 +26,7 @@ _TEXTS = frozenset(
     }
 )
 _CELLS = ("inputExpression", "inputEntry", "outputEntry")
-_MESSAGE = "computes with the personal data {}, which is encrypted here"
+_TOLD = N_("computes with the personal data %(name)s, which is encrypted here")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def check_diagram(root: Node, private: Private, report: Report) -> None:
     """Everything that is evaluated in a diagram."""
     for node, text, mode, handed in _evaluated(root):
         for name in private.read_by(text, mode, handed=handed):
-            report.error(node, "personal", _MESSAGE.format(name))
+            report.error(node, "personal", _TOLD, name=name)
 
 
 def _evaluated(root: Node) -> Iterator[tuple[Node, str, Mode, bool]]:
@@ -159,7 +159,8 @@ def table_problems(file: str, root: Node, private: Private) -> list[Problem]:
     for cell in root.iter(*(f"{{*}}{name}" for name in _CELLS)):
         text = (cell.findtext("{*}text") or "").replace("?", "__input__")
         for name in private.read_by(text):
-            found.append(Problem(file, cell.sourceline or 1, cell.get("id") or "", "personal", _MESSAGE.format(name)))
+            told = Sentence(_TOLD, {"name": name})
+            found.append(Problem(file, cell.sourceline or 1, cell.get("id") or "", "personal", told))
     return found
 
 
@@ -169,7 +170,9 @@ def form_problems(file: str, text: str, private: Private) -> list[Problem]:
     found = []
     for field in form.inputs if form else ():
         for name in private.read_by(field.prefill, handed=field.personal):
-            message = f"from: {_MESSAGE.format(name)}" if field.personal else f"from: {name} is personal, this is not"
+            told = N_("from: %(name)s is personal, this is not")
+            if field.personal:
+                told = N_("from: computes with the personal data %(name)s, which is encrypted here")
             line = text.count("\n", 0, max(0, text.find(f'"{field.key}"'))) + 1
-            found.append(Problem(file, line, field.key, "personal", message))
+            found.append(Problem(file, line, field.key, "personal", Sentence(told, {"name": name})))
     return found

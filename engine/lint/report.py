@@ -1,10 +1,11 @@
 """The words that all rules share: namespaces, kinds of elements, and where problems are collected."""
 
 import re
+from typing import Any
 
 from lxml import etree
 
-from engine.errors import Problem
+from engine.errors import Problem, Sentence
 from engine.lint.xml import Node
 
 BPMN = "{http://www.omg.org/spec/BPMN/20100524/MODEL}"
@@ -30,20 +31,20 @@ class Report:
         self.file = file
         self.problems: list[Problem] = []
 
-    def error(self, node: Node, rule: str, message: str) -> None:
-        self._add(node, rule, message, "error")
+    def error(self, node: Node, rule: str, template: str, /, **params: Any) -> None:
+        self._add(node, rule, Sentence(template, params), "error")
 
-    def warning(self, node: Node, rule: str, message: str) -> None:
+    def warning(self, node: Node, rule: str, template: str, /, **params: Any) -> None:
         """Something that runs, but probably not as meant."""
-        self._add(node, rule, message, "warning")
+        self._add(node, rule, Sentence(template, params), "warning")
 
-    def _add(self, node: Node, rule: str, message: str, severity: str) -> None:
+    def _add(self, node: Node, rule: str, sentence: Sentence, severity: str) -> None:
         named = node
         # The id of an extension is something else: an operator's or a parameter's name.
         while named is not None and (not named.get("id") or namespace(named.tag) == SPIFF.strip("{}")):
             named = named.getparent()
         element = named.get("id") if named is not None else ""
-        self.problems.append(Problem(self.file, max(1, node.sourceline or 1), element, rule, message, severity))
+        self.problems.append(Problem(self.file, max(1, node.sourceline or 1), element, rule, sentence, severity))
 
 
 def kind(node: Node) -> str:

@@ -5,6 +5,7 @@ Applies engine.lint.vocabulary to a document. docs/supported-elements.md has a r
 
 from collections.abc import Collection
 
+from engine.errors import N_, Sentence
 from engine.lint.report import BPMN, Report, is_handler, kind
 from engine.lint.vocabulary import (
     ABSTRACT,
@@ -39,11 +40,12 @@ def _check_children(parent: Node, executed: Collection[Node], report: Report) ->
         if not name:
             continue
         if name in ONCE and name in seen:
-            report.error(node, "duplicate-element", f"only the first {name} would be read")
+            report.error(node, "duplicate-element", N_("only the first %(name)s would be read"), name=name)
         seen.add(name)
         if _check_element(node, name, kind(parent), report):
             if name == "process" and node not in executed:
-                report.warning(node, "no-effect", 'the process has not isExecutable="true": it is only a drawing')
+                told = N_('the process has not isExecutable="true": it is only a drawing')
+                report.warning(node, "no-effect", told)
             elif name not in _ANYTHING_INSIDE:
                 _check_children(node, executed, report)
 
@@ -53,19 +55,23 @@ def _check_element(node: Node, name: str, parent: str, report: Report) -> bool:
     places = VOCABULARY.get(name, {})
     entry = places.get(parent) or places.get("*")
     if entry is None and (name in ABSTRACT or not places):
-        what = "is the name of a kind, not an element" if name in ABSTRACT else "is not an element of BPMN 2.0"
-        report.error(node, "unsupported", f"{name} {what}")
+        told = N_("%(name)s is not an element of BPMN 2.0")
+        if name in ABSTRACT:
+            told = N_("%(name)s is the name of a kind, not an element")
+        report.error(node, "unsupported", told, name=name)
         return False
     if entry is None:
-        report.error(node, "misplaced-element", f"{name} has no meaning inside {parent} and would be ignored")
+        told = N_("%(name)s has no meaning inside %(parent)s and would be ignored")
+        report.error(node, "misplaced-element", told, name=name, parent=Sentence(parent))
         return False
     if entry.verdict == REFUSED:
         if name not in RULES:
-            report.error(node, "unsupported", f"{name} is not supported: {INSTEAD[name]}")
+            told = N_("%(name)s is not supported: %(instead)s")
+            report.error(node, "unsupported", told, name=Sentence(name), instead=Sentence(INSTEAD[name]))
         return False
     if entry.verdict == IDLE:
-        why = WHY_IDLE.get(name, "an event definition is written inside its event")
-        report.warning(node, "no-effect", f"{name} has no effect: {why}")
+        why = Sentence(WHY_IDLE.get(name, N_("an event definition is written inside its event")))
+        report.warning(node, "no-effect", N_("%(name)s has no effect: %(why)s"), name=Sentence(name), why=why)
         _check_attributes(node, entry.attributes, report)
         return False
     _check_attributes(node, entry.attributes, report)
@@ -80,7 +86,8 @@ def _check_way(node: Node, name: str, report: Report) -> None:
     end = "targetRef" if name == "incoming" else "sourceRef"
     scope = owner.getparent()
     if not any(flow.get("id") == text and flow.get(end) == owner.get("id") for flow in scope.iter(f"{BPMN}*")):
-        report.warning(node, "no-effect", f"{name} {text[:60]} is no flow of this element and is not read")
+        told = N_("%(name)s %(text)s is no flow of this element and is not read")
+        report.warning(node, "no-effect", told, name=name, text=text[:60])
 
 
 # ---- attributes
@@ -92,10 +99,11 @@ def _check_attributes(node: Node, known: Collection[str], report: Report) -> Non
             continue
         if attribute not in known:
             local = attribute.removeprefix(BPMN)
-            message = f"{local} is not an attribute of {kind(node)} in BPMN 2.0 and is ignored"
-            report.warning(node, "unknown-attribute", message)
+            told = N_("%(name)s is not an attribute of %(kind)s in BPMN 2.0 and is ignored")
+            report.warning(node, "unknown-attribute", told, name=local, kind=Sentence(kind(node)))
         elif attribute in BOOLEANS and value not in ("true", "false"):
-            report.error(node, "unsupported-attribute", f"{attribute} is true or false, not “{value[:20]}”")
+            told = N_("%(name)s is true or false, not “%(value)s”")
+            report.error(node, "unsupported-attribute", told, name=attribute, value=value[:20])
         else:
             _check_value(node, attribute, value, report)
     _check_interruption(node, report)
@@ -104,13 +112,14 @@ def _check_attributes(node: Node, known: Collection[str], report: Report) -> Non
 def _check_value(node: Node, attribute: str, value: str, report: Report) -> None:
     rule = VALUES.get(attribute)
     if rule is not None and value not in rule.allowed:
-        message = f"{attribute} “{value[:40]}” is not supported: {rule.instead}"
-        report.error(node, "unsupported-attribute", message)
+        told, instead = N_("%(name)s “%(value)s” is not supported: %(instead)s"), Sentence(rule.instead)
+        report.error(node, "unsupported-attribute", told, name=attribute, value=value[:40], instead=instead)
     elif attribute in ("language", "scriptFormat") and value.strip().lower() not in _OWN_LANGUAGES:
-        message = f"{attribute} “{value[:60]}”: only the language of docs/expressions.md is executed"
-        report.error(node, "foreign-expression", message)
+        told = N_("%(name)s “%(value)s”: only the language of docs/expressions.md is executed")
+        report.error(node, "foreign-expression", told, name=attribute, value=value[:60])
     elif (attribute == "implementation" and not value.startswith("##")) or attribute == "operationRef":
-        report.warning(node, "no-effect", f"{attribute} has no effect: a service task names its operator")
+        why = Sentence(N_("a service task names its operator"))
+        report.warning(node, "no-effect", N_("%(name)s has no effect: %(why)s"), name=attribute, why=why)
 
 
 def _check_interruption(node: Node, report: Report) -> None:
@@ -124,6 +133,6 @@ def _check_interruption(node: Node, report: Report) -> None:
     if not goes_on:
         return
     if not always:
-        report.warning(node, "no-effect", "isInterrupting means something in an event sub-process only")
+        report.warning(node, "no-effect", N_("isInterrupting means something in an event sub-process only"))
     elif any(node.find(BPMN + definition) is not None for definition in _ALWAYS_INTERRUPT):
-        report.error(node, "unsupported-attribute", "an error or a cancellation always interrupts")
+        report.error(node, "unsupported-attribute", N_("an error or a cancellation always interrupts"))

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
+from engine.errors import N_, Sentence
 from engine.lint.report import ACTIVITIES, BPMN, GATEWAYS, NODES, SCOPES, Report, is_handler, kind, text_of
 from engine.lint.vocabulary import INSTEAD
 from engine.lint.xml import Node
@@ -26,15 +27,17 @@ def check_identifiers(root: Node, report: Report) -> None:
     counts = Counter(node.get("id") for node in root.iter(f"{BPMN}*") if node.get("id"))
     for node in root.iter(f"{BPMN}*"):
         if len(node.get("name") or "") > LONGEST_NAME:
-            message = f"a name has at most {LONGEST_NAME} characters: the rest belongs into the documentation"
-            report.error(node, "long-name", message)
+            told = N_("a name has at most %(limit)s characters: the rest belongs into the documentation")
+            report.error(node, "long-name", told, limit=LONGEST_NAME)
         name = node.get("id")
         if name is None:
             continue
         if counts[name] > 1:
-            report.error(node, "duplicate-id", f"{counts[name]} elements have the id {name}")
+            told = N_("%(count)s elements have the id %(name)s")
+            report.error(node, "duplicate-id", told, count=counts[name], name=name)
         if not _ID.fullmatch(name):
-            report.error(node, "bad-id", "an id is letters, digits, underscore, point and hyphen, at most 100")
+            told = N_("an id is letters, digits, underscore, point and hyphen, at most 100")
+            report.error(node, "bad-id", told)
 
 
 def check_process(process: Node, report: Report) -> None:
@@ -49,9 +52,10 @@ def _check_scope(scope: Node, report: Report) -> None:
         name = kind(child)
         if name in NODES:
             if not child.get("id"):
-                report.error(child, "no-id", f"{name} without id")
+                report.error(child, "no-id", N_("%(kind)s without id"), kind=Sentence(name))
             elif _RESERVED.fullmatch(child.get("id")):
-                report.error(child, "reserved-id", f"the id {child.get('id')} is used by the engine itself")
+                told = N_("the id %(name)s is used by the engine itself")
+                report.error(child, "reserved-id", told, name=child.get("id"))
         elif name == "task":
             report.error(child, "abstract-task", INSTEAD["task"])
         elif name not in _REFUSED_NODES:
@@ -64,8 +68,8 @@ def _check_scope(scope: Node, report: Report) -> None:
         flows.setdefault(flow.get("sourceRef") or "", []).append(flow)
         for end in ("sourceRef", "targetRef"):
             if flow.get(end) not in nodes:
-                message = f"{end} {flow.get(end)} is not in the same process or sub-process"
-                report.error(flow, "dangling-flow", message)
+                told = N_("%(end)s %(name)s is not in the same process or sub-process")
+                report.error(flow, "dangling-flow", told, end=end, name=flow.get(end))
     _check_links(nodes, report)
     _check_reachable(nodes, flows, report)
     for identity, node in nodes.items():
@@ -77,10 +81,12 @@ def _check_ends(scope: Node, nodes: Mapping[str, Node], report: Report) -> None:
     handlers = any(is_handler(node) for node in nodes.values())
     only_one = kind(scope) != "process" or handlers
     if starts < 1 or (only_one and starts != 1):
-        wanted = "exactly one is needed" if only_one else "at least one is needed"
-        report.error(scope, "start-event", f"there are {starts} start events; {wanted}")
+        told = N_("there are %(count)s start events; at least one is needed")
+        if only_one:
+            told = N_("there are %(count)s start events; exactly one is needed")
+        report.error(scope, "start-event", told, count=starts)
     if not any(kind(node) == "endEvent" for node in nodes.values()):
-        report.error(scope, "end-event", "there is no end event")
+        report.error(scope, "end-event", N_("there is no end event"))
 
 
 def _link_name(node: Node) -> str | None:
@@ -103,8 +109,8 @@ def _check_links(nodes: Mapping[str, Node], report: Report) -> None:
     for name, (throws, catches) in _links(nodes).items():
         if not name or not throws or len(catches) != 1:
             for identity in throws + catches:
-                message = f"the link “{name}” needs a name, at least one throwing and exactly one catching event"
-                report.error(nodes[identity], "link", message)
+                told = N_("the link “%(name)s” needs a name, at least one throwing and exactly one catching event")
+                report.error(nodes[identity], "link", told, name=name)
 
 
 def _check_reachable(nodes: Mapping[str, Node], flows: Mapping[str, Sequence[Node]], report: Report) -> None:
@@ -123,16 +129,16 @@ def _check_reachable(nodes: Mapping[str, Node], flows: Mapping[str, Sequence[Nod
     for name, node in nodes.items():
         goes_on = flows.get(name) or (_link_name(node) is not None and kind(node) == "intermediateThrowEvent")
         if name not in seen:
-            report.error(node, "unreachable", "no path from a start event leads here")
+            report.error(node, "unreachable", N_("no path from a start event leads here"))
         elif not goes_on and kind(node) != "endEvent" and not is_handler(node):
-            report.error(node, "dead-end", "no flow leads on from here")
+            report.error(node, "dead-end", N_("no flow leads on from here"))
         elif kind(node) == "parallelGateway":
             before = _reached(starts, {**follow, name: []})
             if any(name in targets and source not in before for source, targets in follow.items() if source in seen):
-                message = (
+                told = N_(
                     "a flow comes back from behind this join, which waits for it: draw an exclusive gateway before"
                 )
-                report.error(node, "deadlock", message)
+                report.error(node, "deadlock", told)
 
 
 def _reached(starts: Sequence[str], follow: Mapping[str, Sequence[str]]) -> set[str]:
@@ -150,30 +156,30 @@ def _check_leaving(node: Node, flows: Sequence[Node], nodes: Mapping[str, Node],
     name, default = kind(node), node.get("default")
     decides = name in ("exclusiveGateway", "inclusiveGateway")
     if name == "endEvent" and flows:
-        report.error(node, "end-event", "no flow leads on from an end event")
+        report.error(node, "end-event", N_("no flow leads on from an end event"))
     if default and default not in [flow.get("id") for flow in flows]:
-        report.error(node, "default-flow", f"the default flow {default} does not leave this element")
+        report.error(node, "default-flow", N_("the default flow %(name)s does not leave this element"), name=default)
     for flow in flows:
         condition = flow.find(BPMN + "conditionExpression")
         is_default = bool(default) and flow.get("id") == default
         if condition is not None and (is_default or not (decides or name in ACTIVITIES)):
-            report.error(flow, "ignored-condition", f"a condition on this flow of a {name} is never read")
+            told = N_("a condition on this flow of a %(kind)s is never read")
+            report.error(flow, "ignored-condition", told, kind=Sentence(name))
         if condition is None and decides and len(flows) > 1 and not is_default:
-            report.error(flow, "no-condition", "a flow without condition must be the default flow")
+            report.error(flow, "no-condition", N_("a flow without condition must be the default flow"))
         if flow.get("targetRef") in nodes and kind(nodes[flow.get("targetRef")]) in ("startEvent", "boundaryEvent"):
-            report.error(flow, "dangling-flow", "no flow leads into a start event or boundary event")
+            report.error(flow, "dangling-flow", N_("no flow leads into a start event or boundary event"))
         if flow.get("targetRef") in nodes and is_handler(nodes[flow.get("targetRef")]):
-            report.error(flow, "event-sub-process", "no flow leads into an event sub-process")
+            report.error(flow, "event-sub-process", N_("no flow leads into an event sub-process"))
     if is_handler(node) and flows:
-        report.error(node, "event-sub-process", "no flow leads on from an event sub-process")
+        report.error(node, "event-sub-process", N_("no flow leads on from an event sub-process"))
     if decides and len(flows) > 1 and not default:
-        report.error(node, "no-default-flow", "without a default flow the process stops when no condition holds")
+        report.error(node, "no-default-flow", N_("without a default flow the process stops when no condition holds"))
     for target, count in Counter(flow.get("targetRef") for flow in flows).items():
         joins = target in nodes and kind(nodes[target]) in GATEWAYS
         if count > 1 and (joins or decides):
-            report.error(
-                node, "double-flow", f"{count} flows lead from here to {target}: a join cannot tell them apart"
-            )
+            told = N_("%(count)s flows lead from here to %(target)s: a join cannot tell them apart")
+            report.error(node, "double-flow", told, count=count, target=target)
     if name == "eventBasedGateway":
         _check_event_gateway(node, flows, nodes, report)
 
@@ -181,11 +187,11 @@ def _check_leaving(node: Node, flows: Sequence[Node], nodes: Mapping[str, Node],
 def _check_event_gateway(node: Node, flows: Sequence[Node], nodes: Mapping[str, Node], report: Report) -> None:
     targets = [nodes[flow.get("targetRef")] for flow in flows if flow.get("targetRef") in nodes]
     if any(kind(target) not in ("intermediateCatchEvent", "receiveTask") for target in targets):
-        report.error(node, "event-gateway", "an event-based gateway leads to catching events or receive tasks only")
+        report.error(node, "event-gateway", N_("an event-based gateway leads to catching events or receive tasks only"))
     if sum(target.find(BPMN + "timerEventDefinition") is not None for target in targets) > 1:
-        report.error(node, "event-gateway", "an event-based gateway waits for one timer at most")
+        report.error(node, "event-gateway", N_("an event-based gateway waits for one timer at most"))
     if len(targets) < 2:
-        report.error(node, "event-gateway", "an event-based gateway chooses between at least two events")
+        report.error(node, "event-gateway", N_("an event-based gateway chooses between at least two events"))
 
 
 def _check_lanes(process: Node, report: Report) -> None:
@@ -195,9 +201,11 @@ def _check_lanes(process: Node, report: Report) -> None:
         for reference in lane.findall(BPMN + "flowNodeRef"):
             name = (reference.text or "").strip()
             if name not in nodes:
-                report.error(reference, "dangling-reference", f"the lane names {name}, which does not exist")
+                told = N_("the lane names %(name)s, which does not exist")
+                report.error(reference, "dangling-reference", told, name=name)
             elif name in owners and lane.find(f"{BPMN}childLaneSet") is None and not _inside(lane, owners[name]):
-                report.error(reference, "two-lanes", f"{name} is in the lanes {owners[name]} and {lane.get('id')}")
+                told = N_("%(name)s is in the lanes %(first)s and %(second)s")
+                report.error(reference, "two-lanes", told, name=name, first=owners[name], second=lane.get("id"))
             else:
                 owners[name] = lane.get("id") or ""
 

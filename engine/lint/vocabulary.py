@@ -7,6 +7,8 @@ the schema. What is in none of the rows is refused.
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from engine.errors import N_
+
 RUNS, DRAWN, IDLE, REFUSED = "runs", "drawn", "idle", "refused"
 """Executed; documentation or drawing; without effect although somebody might expect one (a warning); refused."""
 
@@ -205,61 +207,65 @@ RULES: Mapping[str, str] = {
 """Who refuses what is refused, where it is not `unsupported`."""
 
 INSTEAD: Mapping[str, str] = {
-    "task": "say what kind of task this is: user, script, service, …",
-    "adHocSubProcess": "draw the tasks behind a parallel gateway, or each behind a non-interrupting message event",
-    "complexGateway": "draw an inclusive gateway, or a multi-instance activity with a completion condition",
-    "compensateEventDefinition": "draw the steps that undo the work behind an error or cancel boundary event",
-    "eventDefinitionRef": "write the event definition inside the event",
-    "implicitThrowEvent": "draw an intermediate throw event",
-    "complexBehaviorDefinition": "end the activity by its completionCondition and throw the event behind it",
-    "humanPerformer": "name people by the task's property assignee, candidateUsers or candidateGroup, or by its lane",
-    "performer": "name people by the task's property assignee, candidateUsers or candidateGroup, or by its lane",
-    "potentialOwner": "name people by the task's property assignee, candidateUsers or candidateGroup, or by its lane",
-    "resourceRole": "name people by the task's property assignee, candidateUsers or candidateGroup, or by its lane",
-    "assignment": "compute the value in a script task, a preScript or a postScript",
-    "transformation": "compute the value in a script task, a preScript or a postScript",
-    "optionalInputRefs": "list only what is always there in the input set, or leave out the ioSpecification",
-    "outputSetRefs": "one input set and one output set, both complete",
-    "whileExecutingInputRefs": "list only what is there at the start in the input set",
-    "inputSetRefs": "one input set and one output set, both complete",
-    "optionalOutputRefs": "list only what is always there in the output set, or leave out the ioSpecification",
-    "whileExecutingOutputRefs": "list only what is there at the end in the output set",
-    "choreographyTask": "draw each party's process, with message events between them",
-    "subChoreography": "draw each party's process, with message events between them",
-    "callChoreography": "draw each party's process, with message events between them",
-    "globalTask": "draw the task in a process of its own and call that",
-    "globalManualTask": "draw the task in a process of its own and call that",
-    "globalBusinessRuleTask": "draw the task in a process of its own and call that",
-    "globalUserTask": "draw the task in a process of its own and call that",
-    "globalScriptTask": "draw the task in a process of its own and call that",
-    "callableElement": "draw a process",
-    "dataAssociation": "draw a dataInputAssociation or a dataOutputAssociation",
+    "task": N_("say what kind of task this is: user, script, service, …"),
+    "adHocSubProcess": N_("draw the tasks behind a parallel gateway, or each behind a non-interrupting message event"),
+    "complexGateway": N_("draw an inclusive gateway, or a multi-instance activity with a completion condition"),
+    "compensateEventDefinition": N_("draw the steps that undo the work behind an error or cancel boundary event"),
+    "eventDefinitionRef": N_("write the event definition inside the event"),
+    "implicitThrowEvent": N_("draw an intermediate throw event"),
+    "complexBehaviorDefinition": N_("end the activity by its completionCondition and throw the event behind it"),
+    "humanPerformer": N_(
+        "name people by the task's property assignee, candidateUsers or candidateGroup, or by its lane"
+    ),
+    "performer": N_("name people by the task's property assignee, candidateUsers or candidateGroup, or by its lane"),
+    "potentialOwner": N_(
+        "name people by the task's property assignee, candidateUsers or candidateGroup, or by its lane"
+    ),
+    "resourceRole": N_("name people by the task's property assignee, candidateUsers or candidateGroup, or by its lane"),
+    "assignment": N_("compute the value in a script task, a preScript or a postScript"),
+    "transformation": N_("compute the value in a script task, a preScript or a postScript"),
+    "optionalInputRefs": N_("list only what is always there in the input set, or leave out the ioSpecification"),
+    "outputSetRefs": N_("one input set and one output set, both complete"),
+    "whileExecutingInputRefs": N_("list only what is there at the start in the input set"),
+    "inputSetRefs": N_("one input set and one output set, both complete"),
+    "optionalOutputRefs": N_("list only what is always there in the output set, or leave out the ioSpecification"),
+    "whileExecutingOutputRefs": N_("list only what is there at the end in the output set"),
+    "choreographyTask": N_("draw each party's process, with message events between them"),
+    "subChoreography": N_("draw each party's process, with message events between them"),
+    "callChoreography": N_("draw each party's process, with message events between them"),
+    "globalTask": N_("draw the task in a process of its own and call that"),
+    "globalManualTask": N_("draw the task in a process of its own and call that"),
+    "globalBusinessRuleTask": N_("draw the task in a process of its own and call that"),
+    "globalUserTask": N_("draw the task in a process of its own and call that"),
+    "globalScriptTask": N_("draw the task in a process of its own and call that"),
+    "callableElement": N_("draw a process"),
+    "dataAssociation": N_("draw a dataInputAssociation or a dataOutputAssociation"),
 }
 """What to draw instead of what is refused; what stands inside goes with it."""
 
 WHY_IDLE: Mapping[str, str] = {
-    "import": "nothing is read from elsewhere: deploy all files together",
-    "extension": "an extension of another tool",
-    "interface": "a service task names its operator",
-    "operationRef": "a service task names its operator, an event its message",
-    "interfaceRef": "a service task names its operator",
-    "endPointRef": "a service task names its operator",
-    "endPoint": "a service task names its operator",
-    "supportedInterfaceRef": "a process is called by its id",
-    "ioBinding": "a process is called by its id",
-    "resource": "people are named by a task's properties or by its lane",
-    "rendering": "a task names its form by the property formJsonSchemaFilename",
-    "choreography": "only processes are executed",
-    "globalChoreographyTask": "only processes are executed",
-    "globalConversation": "only processes are executed",
-    "choreographyRef": "only processes are executed",
-    "conversation": "messages find an instance by correlationKey and correlationProperty",
-    "subConversation": "messages find an instance by correlationKey and correlationProperty",
-    "callConversation": "messages find an instance by correlationKey and correlationProperty",
-    "conversationAssociation": "only processes are executed",
-    "conversationLink": "only processes are executed",
-    "messageFlowAssociation": "only processes are executed",
-    "participantAssociation": "only processes are executed",
+    "import": N_("nothing is read from elsewhere: deploy all files together"),
+    "extension": N_("an extension of another tool"),
+    "interface": N_("a service task names its operator"),
+    "operationRef": N_("a service task names its operator, an event its message"),
+    "interfaceRef": N_("a service task names its operator"),
+    "endPointRef": N_("a service task names its operator"),
+    "endPoint": N_("a service task names its operator"),
+    "supportedInterfaceRef": N_("a process is called by its id"),
+    "ioBinding": N_("a process is called by its id"),
+    "resource": N_("people are named by a task's properties or by its lane"),
+    "rendering": N_("a task names its form by the property formJsonSchemaFilename"),
+    "choreography": N_("only processes are executed"),
+    "globalChoreographyTask": N_("only processes are executed"),
+    "globalConversation": N_("only processes are executed"),
+    "choreographyRef": N_("only processes are executed"),
+    "conversation": N_("messages find an instance by correlationKey and correlationProperty"),
+    "subConversation": N_("messages find an instance by correlationKey and correlationProperty"),
+    "callConversation": N_("messages find an instance by correlationKey and correlationProperty"),
+    "conversationAssociation": N_("only processes are executed"),
+    "conversationLink": N_("only processes are executed"),
+    "messageFlowAssociation": N_("only processes are executed"),
+    "participantAssociation": N_("only processes are executed"),
 }
 """Why an idle element does nothing; what stands inside goes with it. Event definitions outside an event have no row."""
 
@@ -272,16 +278,16 @@ class ValueRule(NamedTuple):
 
 
 VALUES: Mapping[str, ValueRule] = {
-    "startQuantity": ValueRule(("1",), "let a parallel gateway wait for the tokens"),
-    "completionQuantity": ValueRule(("1",), "draw as many flows as tokens shall leave"),
-    "instantiate": ValueRule(("false",), "begin the process with a message start event"),
-    "eventGatewayType": ValueRule(("Exclusive",), "wait for several events behind a parallel gateway"),
-    "behavior": ValueRule(("All",), "throw the event behind the activity"),
-    "oneBehaviorEventRef": ValueRule((), "throw the event behind the activity"),
-    "noneBehaviorEventRef": ValueRule((), "throw the event behind the activity"),
-    "isImmediate": ValueRule(("true",), "a flow of an executable process is immediate"),
-    "method": ValueRule(("##Compensate", "compensate"), "draw the steps that undo the work behind a cancel event"),
-    "mustUnderstand": ValueRule(("false",), "express it in BPMN"),
+    "startQuantity": ValueRule(("1",), N_("let a parallel gateway wait for the tokens")),
+    "completionQuantity": ValueRule(("1",), N_("draw as many flows as tokens shall leave")),
+    "instantiate": ValueRule(("false",), N_("begin the process with a message start event")),
+    "eventGatewayType": ValueRule(("Exclusive",), N_("wait for several events behind a parallel gateway")),
+    "behavior": ValueRule(("All",), N_("throw the event behind the activity")),
+    "oneBehaviorEventRef": ValueRule((), N_("throw the event behind the activity")),
+    "noneBehaviorEventRef": ValueRule((), N_("throw the event behind the activity")),
+    "isImmediate": ValueRule(("true",), N_("a flow of an executable process is immediate")),
+    "method": ValueRule(("##Compensate", "compensate"), N_("draw the steps that undo the work behind a cancel event")),
+    "mustUnderstand": ValueRule(("false",), N_("express it in BPMN")),
 }
 
 BOOLEANS = frozenset({
@@ -296,6 +302,18 @@ ONCE = frozenset({
     "multiInstanceLoopCharacteristics", "outputDataItem", "outputSet", "script", "standardLoopCharacteristics",
 })  # fmt: skip
 """Of these only the first in its parent would be read."""
+
+
+KINDS = (
+    N_("startEvent"), N_("endEvent"), N_("intermediateCatchEvent"), N_("intermediateThrowEvent"), N_("boundaryEvent"),
+    N_("userTask"), N_("manualTask"), N_("scriptTask"), N_("serviceTask"), N_("sendTask"), N_("receiveTask"),
+    N_("businessRuleTask"), N_("callActivity"), N_("subProcess"), N_("transaction"), N_("event sub-process"),
+    N_("exclusiveGateway"), N_("inclusiveGateway"), N_("parallelGateway"), N_("eventBasedGateway"), N_("process"),
+    N_("adHocSubProcess"), N_("complexGateway"), N_("correlationKey"), N_("correlationProperty"),
+    N_("compensate"), N_("conditional"), N_("error"), N_("escalation"), N_("link"), N_("message"), N_("signal"),
+    N_("terminate"), N_("timer"), N_("cancel"),
+)  # fmt: skip
+"""What a modeler shows by a name in the reader's language; a sentence says it as one (`Sentence(kind)`)."""
 
 
 class Entry(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Any
 
 from lxml import etree
 
-from engine.errors import DefinitionError, Problem
+from engine.errors import N_, DefinitionError, Problem, Sentence
 
 Node = Any
 """An lxml element; lxml's stubs would ask at every step whether the id and the parent exist."""
@@ -14,6 +14,7 @@ MAX_BYTES = 5_000_000
 MAX_TAGS = 200_000
 MAX_DEPTH = 100
 
+_NO_DOCTYPE = N_("a document type declaration (and so any entity) is not allowed")
 _DECLARATION = re.compile(r"""<\?xml\s[^>]*?encoding\s*=\s*["']([^"']*)["']""")
 
 
@@ -25,27 +26,28 @@ def read_xml(source: str | bytes, file: str = "") -> Node:
             declaration or entities, or nested too deeply.
     """
     if len(source) > MAX_BYTES:
-        raise _refused(file, 1, "xml-size", f"the file is larger than {MAX_BYTES // 1_000_000} MB")
+        raise _refused(file, 1, "xml-size", N_("the file is larger than %(limit)s MB"), limit=MAX_BYTES // 1_000_000)
     text = source if isinstance(source, str) else _decoded(source, file)
     text = text.removeprefix("\ufeff")
     declared = _DECLARATION.match(text)
     if declared is not None and declared[1].upper() not in ("UTF-8", "UTF8", "US-ASCII"):
-        raise _refused(file, 1, "not-utf8", f"the file says that it is {declared[1][:40]}: save it as UTF-8")
+        told = N_("the file says that it is %(encoding)s: save it as UTF-8")
+        raise _refused(file, 1, "not-utf8", told, encoding=declared[1][:40])
     if text.count("<") > 2 * MAX_TAGS:
-        raise _refused(file, 1, "xml-size", f"the file has more than {MAX_TAGS} elements")
+        raise _refused(file, 1, "xml-size", N_("the file has more than %(limit)s elements"), limit=MAX_TAGS)
     doctype = _doctype(text)
     if doctype >= 0:
         line = text.count("\n", 0, doctype) + 1
-        raise _refused(file, line, "dtd", "a document type declaration (and so any entity) is not allowed")
+        raise _refused(file, line, "dtd", _NO_DOCTYPE)
     root = _parsed(text, file)
     if root.getroottree().docinfo.doctype:
-        raise _refused(file, 1, "dtd", "a document type declaration (and so any entity) is not allowed")
+        raise _refused(file, 1, "dtd", _NO_DOCTYPE)
     _check_depth(root, file)
     return root
 
 
-def _refused(file: str, line: int, rule: str, message: str) -> DefinitionError:
-    return DefinitionError([Problem(file, line, "", rule, message)])
+def _refused(file: str, line: int, rule: str, template: str, **params: Any) -> DefinitionError:
+    return DefinitionError([Problem(file, line, "", rule, Sentence(template, params))])
 
 
 def _decoded(source: bytes, file: str) -> str:
@@ -53,7 +55,8 @@ def _decoded(source: bytes, file: str) -> str:
         return source.decode("utf-8")
     except UnicodeDecodeError as error:
         line = source.count(b"\n", 0, error.start) + 1
-        raise _refused(file, line, "not-utf8", f"byte {error.start} is not UTF-8: save the file as UTF-8") from None
+        told = N_("byte %(place)s is not UTF-8: save the file as UTF-8")
+        raise _refused(file, line, "not-utf8", told, place=error.start) from None
 
 
 def _doctype(text: str) -> int:
@@ -80,12 +83,13 @@ def _parsed(text: str, file: str) -> Node:
     try:
         return etree.fromstring(text.encode("utf-8"), parser)
     except UnicodeEncodeError:
-        raise _refused(file, 1, "not-utf8", "the file contains characters that are not text") from None
+        raise _refused(file, 1, "not-utf8", N_("the file contains characters that are not text")) from None
     except etree.XMLSyntaxError as error:
         line = max(1, error.lineno or 1)
         if "depth" in str(error).lower():
             raise _too_deep(file, line) from None
-        raise _refused(file, line, "not-well-formed", f"not well-formed XML: {error.msg or 'empty'}") from None
+        told = N_("not well-formed XML: %(error)s")
+        raise _refused(file, line, "not-well-formed", told, error=error.msg or "empty") from None
 
 
 def _check_depth(root: Node, file: str) -> None:
@@ -97,4 +101,4 @@ def _check_depth(root: Node, file: str) -> None:
 
 
 def _too_deep(file: str, line: int) -> DefinitionError:
-    return _refused(file, line, "xml-depth", f"elements are nested more than {MAX_DEPTH} deep")
+    return _refused(file, line, "xml-depth", N_("elements are nested more than %(limit)s deep"), limit=MAX_DEPTH)

@@ -12,7 +12,7 @@ from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
 from engine import expressions
-from engine.errors import N_, DefinitionError, Problem
+from engine.errors import N_, DefinitionError, Problem, Sentence
 from engine.spiff import dmn
 from engine.spiff.elements import read_elements
 from engine.spiff.messages import MessageEventDefinition, definitions
@@ -190,10 +190,12 @@ def _read(text: str, name: str, problems: list[Problem]) -> Node | None:
     try:
         root = etree.fromstring(text.encode(), parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        problems.append(Problem(name, getattr(error, "lineno", 0) or 0, "", "not-xml", str(error)))
+        told = Sentence(N_("not well-formed XML: %(error)s"), {"error": str(error)})
+        problems.append(Problem(name, getattr(error, "lineno", 0) or 0, "", "not-xml", told))
         return None
     if root.getroottree().docinfo.internalDTD is not None:
-        problems.append(Problem(name, 1, "", "dtd", "a document type declaration is not allowed"))
+        told = Sentence(N_("a document type declaration (and so any entity) is not allowed"))
+        problems.append(Problem(name, 1, "", "dtd", told))
         return None
     return root
 
@@ -213,8 +215,9 @@ def _reachable(process_id: str, processes: Mapping[str, tuple[Node, str]]) -> li
 def _problem(error: ValidationException, documents: Mapping[str, Node], file: str) -> Problem:
     """The library's errors carry no line: look the element up in the original."""
     element = error.id or ""
+    told = Sentence(N_("the engine cannot execute this: %(error)s"), {"error": str(error)})
     for name, root in documents.items():
         for node in root.iter(f"{BPMN}*"):
             if element and node.get("id") == element:
-                return Problem(name, node.sourceline or 0, element, "not-executable", str(error))
-    return Problem(file, 0, element, "not-executable", str(error))
+                return Problem(name, node.sourceline or 0, element, "not-executable", told)
+    return Problem(file, 0, element, "not-executable", told)

@@ -13,7 +13,7 @@ from typing import Any
 from SpiffWorkflow.task import Task
 
 from engine import expressions
-from engine.errors import N_, ExpressionError, Problem
+from engine.errors import N_, ExpressionError, Problem, Sentence
 from engine.spiff.data import same
 from engine.spiff.prepare import Node
 from engine.spiff.scripting import evaluate
@@ -132,7 +132,7 @@ def _number(value: Any) -> Any:
 def _checked(text: str) -> str:
     text = _WORDS.get(text.strip(), text.strip())
     for _line, _column, message in expressions.check(text):
-        raise ExpressionError("%(text)s: %(message)s", text=text[:60], message=message)
+        raise ExpressionError(N_("“%(text)s”: %(message)s"), text=text[:60], message=message)
     return text
 
 
@@ -174,51 +174,54 @@ def parse(root: Node, file: str) -> tuple[dict[str, DecisionTable], list[Problem
         table = decision.find("{*}decisionTable")
         name = decision.get("id") or ""
 
-        def problem(node: Node, rule: str, message: str, name: str = name) -> None:
-            problems.append(Problem(file, node.sourceline or 0, node.get("id") or name, rule, message))
+        def problem(node: Node, rule: str, template: str, /, *, id: str = name, **params: Any) -> None:
+            told = Sentence(template, params)
+            problems.append(Problem(file, node.sourceline or 0, node.get("id") or id, rule, told))
 
         if table is None:
-            problem(decision, "no-decision-table", "the decision holds no decision table")
+            problem(decision, "no-decision-table", N_("the decision holds no decision table"))
             continue
         policy = (table.get("hitPolicy") or "UNIQUE").upper()
         if policy not in _POLICIES or table.get("aggregation"):
-            problem(table, "hit-policy", f"the hit policy {policy} {table.get('aggregation') or ''} is not supported")
+            told = N_("the hit policy %(policy)s %(aggregation)s is not supported")
+            problem(table, "hit-policy", told, policy=policy, aggregation=table.get("aggregation") or "")
         inputs = [(node.findtext("{*}inputExpression/{*}text") or "").strip() for node in table.findall("{*}input")]
         outputs = [node.get("name") or "" for node in table.findall("{*}output")]
         for place, expression in enumerate(inputs):
             node = table.findall("{*}input")[place]
-            _report(problem, node, expression, "the input has no expression")
+            _report(problem, node, expression)
         for place, output in enumerate(outputs):
             if not output.isidentifier():
-                problem(table.findall("{*}output")[place], "dmn-output", "the output needs a variable name")
+                problem(table.findall("{*}output")[place], "dmn-output", N_("the output needs a variable name"))
         rules = []
         for number, row in enumerate(table.findall("{*}rule"), 1):
             cells = row.findall("{*}inputEntry")
             results = row.findall("{*}outputEntry")
             if len(cells) != len(inputs) or len(results) != len(outputs):
-                problem(row, "dmn-rule", f"rule {number} has not one cell for each column")
+                problem(row, "dmn-rule", N_("rule %(number)s has not one cell for each column"), number=number)
                 continue
             tests = []
             for cell in cells:
                 try:
                     tests.append(unary_tests(cell.findtext("{*}text") or ""))
                 except ExpressionError as error:
-                    problem(cell, "dmn-cell", f"rule {number}: {error}")
+                    told = N_("rule %(number)s: %(message)s")
+                    problem(cell, "dmn-cell", told, number=number, message=error.sentence)
             texts = []
             for cell in results:
                 text = (cell.findtext("{*}text") or "").strip()
                 text = _WORDS.get(text, text)
                 if text:
-                    _report(problem, cell, text, "")
+                    _report(problem, cell, text)
                 texts.append(text)
             rules.append(Rule(number, tuple(tests), tuple(texts)))
         tables[name] = DecisionTable(name, policy, tuple(inputs), tuple(outputs), tuple(rules))
     return tables, problems
 
 
-def _report(problem: Callable[..., None], node: Node, expression: str, when_empty: str) -> None:
+def _report(problem: Callable[..., None], node: Node, expression: str) -> None:
     if not expression:
-        problem(node, "dmn-cell", when_empty)
+        problem(node, "dmn-cell", N_("the input has no expression"))
         return
     for _line, _column, message in expressions.check(expression):
-        problem(node, "dmn-cell", f"{expression[:40]}: {message}")
+        problem(node, "dmn-cell", N_("“%(text)s”: %(message)s"), text=expression[:40], message=message)

@@ -7,8 +7,9 @@ gate before execution.
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from engine.errors import Problem
+from engine.errors import N_, Problem, Sentence
 from engine.spiff.elements import NODES
 from engine.spiff.prepare import BPMN, SPIFF, SUFFIXES, Node
 
@@ -57,22 +58,28 @@ _EVENTS: Mapping[str, str] = {
     "handler": "message signal timer error escalation",
 }
 
-Found = Iterator[tuple[Node, str, str]]
+Found = Iterator[tuple[Node, str, Sentence]]
 
 
 def refusals(process_id: str, processes: Mapping[str, tuple[Node, str]], reachable: Sequence[str]) -> list[Problem]:
     """Problems of the process and of those that it calls; an empty list means that it may be compiled."""
     if process_id not in processes:
-        return [Problem("", 0, process_id, "missing-process", f"there is no process {process_id}")]
+        told = Sentence(N_("there is no process %(process)s"), {"process": process_id})
+        return [Problem("", 0, process_id, "missing-process", told)]
     problems = []
     for name in reachable:
         process, file = processes[name]
-        for node, rule, message in _process(process, processes):
+        for node, rule, told in _process(process, processes):
             owner = next((around for around in (node, *node.iterancestors()) if around.get("id")), node)
-            problems.append(Problem(file, node.sourceline or 0, owner.get("id") or "", rule, message))
+            problems.append(Problem(file, node.sourceline or 0, owner.get("id") or "", rule, told))
     if not problems and _calls_itself(process_id, processes):
-        problems.append(Problem(processes[process_id][1], 0, process_id, "recursive-call", "the process calls itself"))
+        told = Sentence(N_("the process calls itself"))
+        problems.append(Problem(processes[process_id][1], 0, process_id, "recursive-call", told))
     return problems
+
+
+def _told(node: Node, rule: str, template: str, **params: Any) -> tuple[Node, str, Sentence]:
+    return node, rule, Sentence(template, params)
 
 
 def _kind(node: Node) -> str:
@@ -81,15 +88,18 @@ def _kind(node: Node) -> str:
 
 def _process(process: Node, processes: Mapping[str, tuple[Node, str]]) -> Found:
     if process.get("isExecutable") != "true":
-        yield process, "not-executable", 'the process has not isExecutable="true"'
+        yield _told(process, "not-executable", N_('the process has not isExecutable="true"'))
     ids = Counter(node.get("id") for node in process.iter(f"{BPMN}*") if node.get("id"))
     for node in process.iter(f"{BPMN}*"):
         if ids[node.get("id")] > 1 and _kind(node) not in _DATA_ITEMS:
-            yield node, "duplicate-id", f"{ids[node.get('id')]} elements have the id {node.get('id')}"
+            told = N_("%(count)s elements have the id %(name)s")
+            yield _told(node, "duplicate-id", told, count=ids[node.get("id")], name=node.get("id"))
         if _kind(node) == "callActivity" and node.get("calledElement") not in processes:
-            yield node, "missing-process", f"the called process {node.get('calledElement')} is not in the deployment"
+            told = N_("the called process “%(called)s” is not in the deployment")
+            yield _told(node, "missing-process", told, called=node.get("calledElement"))
         elif _kind(node) == "callActivity" and not _starts_by_itself(processes[node.get("calledElement")][0]):
-            yield node, "called-start", f"{node.get('calledElement')} starts by events only"
+            told = N_("%(called)s starts by events only: draw a start event without one in it")
+            yield _told(node, "called-start", told, called=node.get("calledElement"))
         if _kind(node) in _SCOPES:
             yield from _scope(node)
 
@@ -118,26 +128,31 @@ def _scope(scope: Node) -> Found:
         kind = _kind(child)
         if kind in _NODES:
             if not child.get("id") or _RESERVED.fullmatch(child.get("id")):
-                yield child, "reserved-id", f"the id {child.get('id')} is missing or used by the engine itself"
+                told = N_("the id %(name)s is missing or used by the engine itself")
+                yield _told(child, "reserved-id", told, name=child.get("id"))
             nodes[child.get("id")] = child
         elif kind == "task":
-            yield child, "abstract-task", "say what kind of task this is: user, script, service, …"
+            yield _told(child, "abstract-task", N_("say what kind of task this is: user, script, service, …"))
             nodes[child.get("id")] = child
         elif kind and kind not in _SILENT:
-            yield child, "unsupported", f"{kind} is not supported"
+            yield _told(child, "unsupported", N_("%(kind)s is not supported"), kind=Sentence(kind))
             nodes[child.get("id")] = child
     starts = [node for node in nodes.values() if _kind(node) == "startEvent"]
     handlers = [node for node in nodes.values() if node.get("triggeredByEvent") == "true"]
     only_one = _kind(scope) != "process" or handlers
     if not starts or (only_one and len(starts) != 1):
-        yield scope, "start-event", f"{len(starts)} start events; {'exactly' if only_one else 'at least'} one is needed"
+        told = N_("there are %(count)s start events; at least one is needed")
+        if only_one:
+            told = N_("there are %(count)s start events; exactly one is needed")
+        yield _told(scope, "start-event", told, count=len(starts))
     if not any(_kind(node) == "endEvent" for node in nodes.values()):
-        yield scope, "end-event", "there is no end event"
+        yield _told(scope, "end-event", N_("there is no end event"))
     flows = scope.findall(BPMN + "sequenceFlow")
     for flow in flows:
         for end in ("sourceRef", "targetRef"):
             if flow.get(end) not in nodes:
-                yield flow, "dangling-flow", f"{end} {flow.get(end)} is not in the same process or sub-process"
+                told = N_("%(end)s %(name)s is not in the same process or sub-process")
+                yield _told(flow, "dangling-flow", told, end=end, name=flow.get(end))
     yield from _reachability(nodes, flows)
     for node in nodes.values():
         yield from _event(node, scope, nodes)
@@ -161,7 +176,8 @@ def _reachability(nodes: Mapping[str, Node], flows: Sequence[Node]) -> Found:
         throws, catches = ends.get("intermediateThrowEvent", []), ends.get("intermediateCatchEvent", [])
         if not throws or len(catches) != 1:
             node = nodes[(throws + catches)[0]]
-            yield node, "link", f"link {link_name} needs at least one throwing and exactly one catching event"
+            told = N_("the link “%(name)s” needs a name, at least one throwing and exactly one catching event")
+            yield _told(node, "link", told, name=link_name)
         for name in throws:
             follow[name] += catches
     pending = [
@@ -175,9 +191,9 @@ def _reachability(nodes: Mapping[str, Node], flows: Sequence[Node]) -> Found:
             pending += follow[name]
     for name, node in nodes.items():
         if name not in seen:
-            yield node, "unreachable", "no path from a start event leads here"
+            yield _told(node, "unreachable", N_("no path from a start event leads here"))
         elif not follow[name] and _kind(node) != "endEvent" and node.get("triggeredByEvent") != "true":
-            yield node, "dead-end", "no flow leads on from here"
+            yield _told(node, "dead-end", N_("no flow leads on from here"))
 
 
 def _event(node: Node, scope: Node, nodes: Mapping[str, Node]) -> Found:
@@ -187,41 +203,49 @@ def _event(node: Node, scope: Node, nodes: Mapping[str, Node]) -> Found:
     definitions = [child for child in node if _kind(child).endswith("EventDefinition")]
     handler = kind == "startEvent" and scope.get("triggeredByEvent") == "true"
     if len(definitions) > 1 or node.find(BPMN + "eventDefinitionRef") is not None:
-        yield node, "multiple-event", "an event has one definition, written inside it"
+        yield _told(node, "multiple-event", N_("an event has one definition, written inside it"))
     if not definitions and (handler or kind in ("intermediateCatchEvent", "boundaryEvent")):
-        yield node, "no-event-definition", "nothing says what this event waits for"
+        yield _told(node, "no-event-definition", N_("nothing says what this event waits for"))
     if kind == "startEvent" and _kind(scope) != "process" and not handler and definitions:
-        yield node, "inner-start-event", "a sub-process starts without an event"
+        yield _told(node, "inner-start-event", N_("a sub-process starts without an event"))
     if kind == "boundaryEvent" and node.get("attachedToRef") not in nodes:
-        yield node, "boundary", "a boundary event is attached to an activity of the same process or sub-process"
+        yield _told(node, "boundary", N_("a boundary event is attached to an activity of the same process"))
     for definition in definitions:
         name = _kind(definition).removesuffix("EventDefinition")
         if name not in _EVENTS["handler" if handler else kind].split():
-            yield definition, "unsupported-event", f"{name} is not supported here"
+            yield _told(definition, "unsupported-event", N_("%(event)s is not supported here"), event=Sentence(name))
         if name == "timer" and definition.find(BPMN + "timeCycle") is not None:
             repeats = kind == "boundaryEvent" and node.get("cancelActivity") == "false"
             if handler or not (kind == "startEvent" or repeats):
-                yield definition, "timer-cycle", "a cycle belongs on a start event or a non-interrupting boundary event"
+                yield _told(
+                    definition,
+                    "timer-cycle",
+                    N_("a cycle belongs on a start event or a non-interrupting boundary event"),
+                )
 
 
 def _activity(node: Node, scope: Node) -> Found:
     if node.get("isForCompensation") == "true":
-        yield node, "unsupported", "compensation is not supported"
+        yield _told(node, "unsupported", N_("compensation is not supported"))
     loop = node.find(BPMN + "multiInstanceLoopCharacteristics")
     if loop is not None:
         given = [(loop.findtext(BPMN + name) or "").strip() for name in ("loopCardinality", "loopDataInputRef")]
         if sum(map(bool, given)) != 1:
-            yield loop, "multi-instance", "needs exactly one of loopCardinality and loopDataInputRef"
+            yield _told(loop, "multi-instance", N_("needs exactly one of loopCardinality and loopDataInputRef"))
         if (loop.find(BPMN + "loopDataOutputRef") is None) != (loop.find(BPMN + "outputDataItem") is None):
-            yield loop, "multi-instance", "loopDataOutputRef and outputDataItem belong together"
+            yield _told(loop, "multi-instance", N_("loopDataOutputRef and outputDataItem belong together"))
         if not (loop.findtext(BPMN + "loopDataOutputRef") or "x").strip().isidentifier():
-            yield loop, "multi-instance", "loopDataOutputRef is the name of a variable"
+            yield _told(loop, "multi-instance", N_("loopDataOutputRef is the name of a variable"))
         if loop.get(SPIFF + "scriptsOnInstances") == "true":
-            yield loop, "unsupported", "scripts on instances are not supported: put a script task inside a sub-process"
+            yield _told(
+                loop,
+                "unsupported",
+                N_("scripts on instances are not supported: put a script task inside a sub-process"),
+            )
     if _kind(node) == "serviceTask":
         operator = node.find(f"{BPMN}extensionElements/{SPIFF}serviceTaskOperator")
         if operator is None or not operator.get("id"):
-            yield node, "no-operator", "a service task names its operator"
+            yield _told(node, "no-operator", N_("a service task names its operator"))
     for association in node.iter(BPMN + "dataInputAssociation", BPMN + "dataOutputAssociation"):
         yield from _association(association, scope)
 
@@ -238,7 +262,8 @@ def _association(association: Node, scope: Node) -> Found:
     }
     objects = {item.get("id") for around in reachable for item in around.findall(BPMN + "dataObject")}
     if references.get(name) not in objects:
-        yield association, "data", f"{name} is not a data object of this scope or the one around it"
+        told = N_("%(name)s is not a data object of this scope or the one around it")
+        yield _told(association, "data", told, name=name)
 
 
 def _leaving(node: Node, flows: Sequence[Node], nodes: Mapping[str, Node]) -> Found:
@@ -246,17 +271,20 @@ def _leaving(node: Node, flows: Sequence[Node], nodes: Mapping[str, Node]) -> Fo
     for target, count in Counter(flow.get("targetRef") for flow in flows).items():
         joins = _kind(nodes[target]) in ("parallelGateway", "inclusiveGateway") if target in nodes else False
         if count > 1 and (joins or kind in ("exclusiveGateway", "inclusiveGateway")):
-            yield node, "double-flow", f"{count} flows lead to {target}: nobody can tell them apart"
+            told = N_("%(count)s flows lead from here to %(target)s: a join cannot tell them apart")
+            yield _told(node, "double-flow", told, count=count, target=target)
     if kind == "eventBasedGateway":
         targets = [nodes[flow.get("targetRef")] for flow in flows if flow.get("targetRef") in nodes]
         if any(_kind(target) not in ("intermediateCatchEvent", "receiveTask") for target in targets):
-            yield node, "event-gateway", "an event-based gateway leads to catching events or receive tasks only"
+            yield _told(
+                node, "event-gateway", N_("an event-based gateway leads to catching events or receive tasks only")
+            )
         if sum(target.find(BPMN + "timerEventDefinition") is not None for target in targets) > 1:
-            yield node, "event-gateway", "an event-based gateway waits for one timer at most"
+            yield _told(node, "event-gateway", N_("an event-based gateway waits for one timer at most"))
     for flow in flows:
         conditional = flow.find(BPMN + "conditionExpression") is not None
         default = flow.get("id") == node.get("default")
         if conditional and (default or kind in ("parallelGateway", "eventBasedGateway", "startEvent")):
-            yield flow, "ignored-condition", "a condition on this flow is never read"
+            yield _told(flow, "ignored-condition", N_("a condition on this flow is never read"))
         if kind in ("exclusiveGateway", "inclusiveGateway") and len(flows) > 1 and not conditional and not default:
-            yield flow, "no-condition", "a flow without condition must be the default flow"
+            yield _told(flow, "no-condition", N_("a flow without condition must be the default flow"))

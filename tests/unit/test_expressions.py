@@ -1,6 +1,7 @@
 """The language of docs/expressions.md: what it says, and how it says no."""
 
 from datetime import UTC, datetime
+from typing import Literal
 
 import pytest
 
@@ -202,12 +203,16 @@ def test_a_script_is_assignments_ifs_and_fors_only(script: str) -> None:
         execute(script, {"x": 1, "a": {"b": 1}})
 
 
+def told(text: str, mode: Literal["eval", "exec"] = "eval") -> list[tuple[int, int, str]]:
+    return [(line, column, str(sentence)) for line, column, sentence in check(text, mode)]
+
+
 def test_check_lists_everything_with_its_place() -> None:
-    assert check("\n  x = lambda: 1\n  y = getattr(x)\n", "exec") == [
+    assert told("\n  x = lambda: 1\n  y = getattr(x)\n", "exec") == [
         (2, 7, "lambda is not part of the language (line 2, column 7)."),
         (3, 7, "There is no function getattr (line 3, column 7)."),
     ]
-    assert check("a b") == [(1, 3, "This cannot be read: invalid syntax (line 1, column 3).")]
+    assert told("a b") == [(1, 3, "This cannot be read: invalid syntax (line 1, column 3).")]
     assert check("x = 1", "exec") == []
     assert check("x = 1") != []
 

@@ -22,7 +22,9 @@ PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%%|\{\w*\}")
 CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 SAME_IN_CHINESE = {"SHA-256", "PDF"}
-PUNCTUATION = {", ", ": ", "; ", " (%(cause)s)", "%(place)s: %(reason)s", "%(camera)s (%(place)s)"}
+PUNCTUATION = {
+    *(", ", ": ", "; ", " (%(cause)s)", "%(place)s: %(reason)s", "%(camera)s (%(place)s)", "“%(text)s”: %(message)s"),
+}
 
 # A word of an English text, and the glossary's word that its translation must then hold.
 TERMS = {

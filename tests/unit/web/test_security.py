@@ -9,7 +9,15 @@ from flask import Flask
 from device.recorders.base import RecorderUnreachableError
 from engine import identity
 from engine.db import Database
-from engine.errors import ConflictError, DefinitionError, NotAllowedError, NotFoundError, OversizedError, Problem
+from engine.errors import (
+    ConflictError,
+    DefinitionError,
+    NotAllowedError,
+    NotFoundError,
+    OversizedError,
+    Problem,
+    Sentence,
+)
 from web.auth import public
 from web.errors import status_of
 
@@ -89,7 +97,7 @@ def test_the_table_of_errors(error: Exception, status: int) -> None:
 
 
 def test_an_error_is_a_page_for_people_and_a_problem_document_for_programs(site: Flask) -> None:
-    problem = Problem("a.bpmn", 7, "task_1", "no-form", "there is no such form")
+    problem = Problem("a.bpmn", 7, "task_1", "no-form", Sentence("there is no such form"))
 
     @site.get("/broken")
     @public

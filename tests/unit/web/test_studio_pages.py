@@ -13,7 +13,7 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from engine import definitions, tasks
-from engine.errors import Problem
+from engine.errors import Problem, Sentence
 from engine.lint import lint
 from engine.settings import ROOT
 from web import findings
@@ -133,6 +133,28 @@ def test_findings_name_their_element_and_their_matter_in_the_readers_language(ho
     assert versions(house) == [1]
 
 
+@pytest.mark.parametrize(
+    ("language", "title", "message"),
+    [
+        ("zh", "操作不存在", "没有操作 recorder/covers"),
+        ("en", "The operator does not exist", "there is no operator recorder/covers"),
+    ],
+)
+def test_a_process_owner_reads_what_is_wrong_in_their_language(house, owner, language, title, message) -> None:
+    broken = DIAGRAM.replace('id="recorder/coverage"', 'id="recorder/covers"')
+    linted = post(owner, f"{DESK}/lint?lang={language}", xml=broken)
+    deployed = post(owner, f"{DESK}/deploy?lang={language}", xml=broken, note="try")
+    for answer in (linted, deployed):
+        (problem,) = [one for one in answer.json["problems"] if one["severity"] == "error"]
+        assert (problem["title"], problem["message"], problem["rule"]) == (title, message, "unknown-operator")
+    upload = {"files": FileStorage(io.BytesIO(broken.encode()), "footage_retrieval.bpmn"), "note": "try"}
+    page = owner.post(f"/studio/deploy?lang={language}", upload)
+    assert page.status_code == 422
+    assert title in page.text
+    assert message in page.text
+    assert "unknown-operator" in page.text
+
+
 def test_the_deployed_diagram_has_no_findings(house, owner) -> None:
     assert post(owner, f"{DESK}/lint", xml=DIAGRAM).json["problems"] == []
 
@@ -183,7 +205,7 @@ def test_every_rule_of_the_lint_has_a_title() -> None:
     }
     assert len(rules) > 40
     assert rules <= findings.TITLES.keys()
-    assert findings.title(Problem("a", 1, "", "newer", "its own sentence")) == "its own sentence"
+    assert findings.title(Problem("a", 1, "", "newer", Sentence("its own sentence"))) == "its own sentence"
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------

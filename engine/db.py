@@ -200,13 +200,11 @@ def _sqlite(url: str, begin: str) -> Engine:
         ):
             connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(engine, "begin")
-    def begin_transaction(connection: Any) -> None:
-        try:  # straight to the driver, as its other databases' drivers do it: this is said before every transaction
-            connection.connection.driver_connection.execute(begin)
-        except sqlite3.Error as error:
-            raise OperationalError(begin, None, error) from error
+    def do_begin(connection: Any) -> None:
+        connection.driver_connection.execute(begin)
 
+    # Not by the engine's event: an engine with events calls all its hooks around every statement.
+    engine.dialect.do_begin = do_begin  # type: ignore[assignment, method-assign]
     return engine
 
 

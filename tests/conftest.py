@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.orm import Session
@@ -23,6 +24,11 @@ from engine.settings import Settings
 PASSWORD = "correct horse battery"
 POSTGRES_URL = os.environ.get("DIAOQU_TEST_POSTGRES_URL", "")
 DATABASES = ["sqlite", "postgresql"] if POSTGRES_URL else ["sqlite"]
+
+hypothesis.settings.register_profile(  # how fast a machine is says nothing about the code
+    "unhurried", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.hookimpl(tryfirst=True)

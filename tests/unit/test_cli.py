@@ -273,7 +273,7 @@ FORGERIES = {
     "a payload": "UPDATE history SET payload = replace(payload, '车辆', '人员') WHERE payload LIKE '%车辆%'",
     "an actor": "UPDATE history SET actor = 'head' WHERE actor = 'reviewer'",
     "a time": "UPDATE history SET at = replace(at, '20', '19') WHERE seq = 3",
-    "a digest": "UPDATE history SET digest = 'sha256:' || substr(digest, 8, 63) || '0' WHERE seq = 4",
+    "a digest": "UPDATE history SET digest = substr(digest, 1, 70) || iif(digest LIKE '%0', '1', '0') WHERE seq = 4",
     "an event in the middle": "DELETE FROM history WHERE seq = 5",
     "the last event": "DELETE FROM history WHERE seq = (SELECT max(seq) FROM history)",
     "the head": "UPDATE instances SET head = 'sha256:" + "0" * 64 + "'",

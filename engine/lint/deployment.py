@@ -10,6 +10,7 @@ from engine import forms
 from engine.errors import N_, DefinitionError, Problem, Sentence
 from engine.lint import personal
 from engine.lint.activities import check_activities
+from engine.lint.decisions import check_decisions
 from engine.lint.events import check_events
 from engine.lint.language import check_collaboration, check_expressions, check_extensions
 from engine.lint.messages import check_correlations, check_messages, check_starts, starts
@@ -120,6 +121,7 @@ class Deployment:
             return
         self.tables[file] = root
         tables, problems = dmn.parse(root, file)
+        problems += check_decisions(root, file)
         self.found += [replace(problem, line=max(1, problem.line)) for problem in problems]
         if not tables and not problems:
             self._add(file, "no-decision-table", N_("the file holds no decision"))

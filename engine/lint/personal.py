@@ -25,7 +25,7 @@ _TEXTS = frozenset(
         *(SPIFF + name for name in ("messagePayload", "payloadExpression", "expression")),
     }
 )
-_CELLS = ("inputExpression", "inputEntry", "outputEntry")
+_CELLS = ("inputExpression", "inputEntry", "inputValues", "outputEntry", "outputValues", "defaultOutputEntry")
 _TOLD = N_("computes with the personal data %(name)s, which is encrypted here")
 
 

@@ -50,7 +50,7 @@ from engine.lint.vocabulary import (  # noqa: E402
     VOCABULARY,
     WHY_IDLE,
 )
-from engine.spiff import compile_definition  # noqa: E402
+from engine.spiff import compile_definition, dmn  # noqa: E402
 from web.findings import TITLES  # noqa: E402
 
 PAGE = (HERE.parents[1] / "docs" / "supported-elements.md").read_text(encoding="utf-8")
@@ -415,7 +415,14 @@ def test_an_error_or_a_cancellation_cannot_go_on(event: str) -> None:
 @pytest.mark.parametrize(("policy", "aggregation", "verdict"), [row[:3] for row in section("Decision tables")])
 def test_a_hit_policy_runs_or_is_refused_as_the_table_says(policy: str, aggregation: str, verdict: str) -> None:
     table = (HERE / "decision_table.dmn").read_text(encoding="utf-8")
+    table = table.replace('"short"', "1").replace('"long"', "2")  # what an aggregation takes, and an order of both
+    table = table.replace('typeRef="string"/>', "><outputValues><text>2, 1</text></outputValues></output>")
     more = f' aggregation="{code(aggregation)[0]}"' if aggregation else ""
     changed = table.replace('hitPolicy="UNIQUE"', f'hitPolicy="{code(policy)[0]}"{more}')
     rules = [problem.rule for problem in lint({"ways.dmn": changed})]
     assert rules == ([] if verdict == "runs" else ["hit-policy"])
+
+
+def test_every_hit_policy_of_the_standard_has_a_row() -> None:
+    rows = {(code(policy)[0], *code(aggregation)) for policy, aggregation, *_ in section("Decision tables")}
+    assert rows >= {(policy,) for policy in dmn.POLICIES} | {("COLLECT", each) for each in dmn.AGGREGATIONS}

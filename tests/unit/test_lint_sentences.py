@@ -17,7 +17,7 @@ ASSETS = Path(__file__).parent / "lint"
 SOURCES = [
     *sorted((ROOT / "engine" / "lint").glob("*.py")),
     *(ROOT / "engine" / "forms" / name for name in ("parsing.py", "patterns.py")),
-    *(ROOT / "engine" / "spiff" / name for name in ("definition.py", "dmn.py", "refusals.py")),
+    *(ROOT / "engine" / "spiff" / name for name in ("definition.py", "dmn.py", "refusals.py", "unary.py")),
     ROOT / "engine" / "definitions.py",
 ]
 SAYING = {"Sentence", "Problem", "_add", "_refused", "_told", "add", "error", "problem", "warning"}

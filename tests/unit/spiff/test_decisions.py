@@ -1,5 +1,6 @@
 """Decision tables: hit policies, the subset of unary tests, and what is refused when a definition is compiled."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,8 +8,9 @@ from case import Case
 from diagram import end, flows, process, start, user
 
 from engine.errors import DefinitionError, ExpressionError
-from engine.spiff.dmn import unary_tests
+from engine.spiff.unary import unary_tests
 
+CONFORMANCE = Path(__file__).parents[2] / "conformance"
 DIAGRAM = process(
     start(),
     '<businessRuleTask id="decide"><extensionElements><spiffworkflow:calledDecisionId>votes'
@@ -56,15 +58,59 @@ def test_the_matching_rule_decides_and_none_gives_null(urgency: str, members: in
     assert case.ready == ["u"]
 
 
-def test_two_matching_rules_are_an_incident_of_a_unique_table_and_a_choice_of_a_first_one() -> None:
-    both = (("-", "-", "1"), ("-", "&gt; 1", "2"))
-    case = decide(table(*both), "x", 5)
-    assert case.results[0].incidents[0][1:] == ("decide", "Rules 1 and 2 of the decision votes both match.")
-    assert decide(table(*both, policy="FIRST"), "x", 5).data["needed"] == 1
-    assert decide(table(*both, policy="COLLECT"), "x", 5).data["needed"] == [1, 2]
-    assert decide(table(*both, policy="ANY"), "x", 5).results[0].incidents != []
-    same = (("-", "-", "2"), ("-", "&gt; 1", "2"))
-    assert decide(table(*same, policy="ANY"), "x", 5).data["needed"] == 2
+def test_two_matching_rules_of_a_unique_table_are_an_incident_that_names_both() -> None:
+    case = decide(table(("-", "-", "1"), ("-", "&gt; 1", "2")), "x", 5)
+    told = "Decision votes, table t: the rules 1 (r0), 2 (r1) match, and UNIQUE allows one"
+    assert case.results[0].incidents[0][1:] == ("decide", told)
+
+
+def drawn(name: str, **data: Any) -> dict[str, Any]:
+    """What the diagram of that name in tests/conformance knows after its tables have been asked."""
+    files = {path.name: path.read_text(encoding="utf-8") for path in CONFORMANCE.glob(f"{name}.*")}
+    case = Case(files, process_id=name)
+    case.do("a", **data)
+    assert case.results[-1].incidents == []
+    return case.data
+
+
+def test_a_case_gets_lists_rows_and_aggregates() -> None:
+    assert drawn("decision_table_collect", n=2, k=3) == {
+        **{"n": 2, "k": 3, "fee": [2, 1.5, 4], "total": 7.5, "least": 1.5, "most": 4, "matched": 3},
+        "due": [
+            {"fee_of": 2, "reason": "rule 1"},
+            {"fee_of": 1.5, "reason": "rule 2"},
+            {"fee_of": 4, "reason": "rule 3"},
+        ],
+    }
+    assert drawn("decision_table_collect", n=0, k=0) == {
+        **{"n": 0, "k": 0, "fee": [], "due": [], "total": None, "least": None, "most": 0, "matched": 0}
+    }
+
+
+def test_a_case_gets_what_stands_first_in_the_output_values() -> None:
+    assert drawn("decision_table_priority", n=2, k=3) == {
+        **{"n": 2, "k": 3, "approver": "committee", "days": 5, "told": ["reviewer", "committee", "head"]},
+        "approvers": ["committee", "head", "reviewer"],
+        "in_order": [
+            {"asked": "committee", "within": 5},
+            {"asked": "head", "within": 1},
+            {"asked": "reviewer", "within": 3},
+        ],
+    }
+    assert drawn("decision_table_priority", n=0, k=0) == {
+        **{"n": 0, "k": 0, "approver": "reviewer", "days": None, "told": [], "approvers": [], "in_order": []}
+    }
+
+
+def test_a_cell_that_fails_is_an_incident_that_names_its_rule_with_its_annotation() -> None:
+    text = table(("-", "-", "1"), ("-", "-", "members // absent"))
+    noted = text.replace('<rule id="r1">', '<rule id="r1"><description>按出席人数</description>')
+    for hit, told in ((text, "2 (r1)"), (noted, "2 (r1, 按出席人数)")):
+        case = decide(hit.replace("UNIQUE", "COLLECT"), "x", 5)
+        (incident,) = case.results[0].incidents
+        assert incident[2].startswith(f"Decision votes, table t: rule {told}: There is no variable absent")
+        assert case.give("retry", task=str(incident[0]), data={"absent": 2}).incidents == []
+        assert case.data["needed"] == [1, 2]
 
 
 @pytest.mark.parametrize(

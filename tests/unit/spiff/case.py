@@ -71,14 +71,14 @@ class Case:
 
     # ---- giving inputs
 
-    def migrate(self, text: str | Mapping[str, str]) -> StepResult:
-        """Go over to another diagram."""
+    def migrate(self, text: str | Mapping[str, str], **facts: Any) -> StepResult:
+        """Go over to another diagram; `facts` are for the record, which names both versions."""
         texts = {"test.bpmn": text} if isinstance(text, str) else text
         self._targets[len(self.inputs) + 1] = target = compile_definition(texts, self._process)
         again = self._again
         self._again = compile_definition(texts, self._process)
         try:
-            result = self._give("migrate", {"reason": "a test"}, target, again)
+            result = self._give("migrate", {**facts, "reason": "a test"}, target, again)
         except Exception:
             self._again = again
             raise

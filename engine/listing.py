@@ -2,13 +2,20 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from engine.models import Instance, Job, Task
-from engine.projections import IS_OPEN, OPEN, UNDECIDED
+from engine import numbers
+from engine.models import Instance, Job, NumberPart, Task
+from engine.projections import ENDED, IS_OPEN, IS_UNDECIDED, IS_UNDER_WAY, OPEN, UNDECIDED, UNDER_WAY
+
+COUNTED = 10_000
+"""So many are counted at most: what a total costs must not grow with the years."""
+FEW = 1_000
+"""So many places in numbers are looked up one by one; a part that more have is met soon, going from the newest on."""
 
 
 @dataclass(frozen=True)
@@ -23,32 +30,94 @@ class Wanted:
     incident: bool = False
 
 
-def find(session: Session, wanted: Wanted, *, limit: int, offset: int = 0) -> tuple[Sequence[Instance], int]:
-    """The newest instances that fit, and how many there are in all."""
-    query = _matching(wanted)
-    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    newest = query.order_by(Instance.started_at.desc(), Instance.id).limit(limit).offset(offset)
-    return session.scalars(newest).all(), total
+@dataclass(frozen=True)
+class Total:
+    """How many there are; with `more` only that there are more than `number`."""
+
+    number: int
+    more: bool = False
+
+    def __add__(self, other: "Total") -> "Total":
+        return Total(self.number + other.number, self.more or other.more)
 
 
-def _matching(wanted: Wanted) -> Select[Instance]:
-    query = select(Instance)
+NEWEST = (Instance.started_at.desc(), Instance.id.desc())
+"""The order of every list of instances, which is that of their indexes."""
+
+
+def find(session: Session, wanted: Wanted, *, limit: int, offset: int = 0) -> tuple[Sequence[Instance], Total]:
+    """The newest instances that fit, and how many there are in all.
+
+    More than COUNTED, or than what is shown up to the end of this page, are not counted; nor are those of a part of a
+    number that more than FEW have, when nothing else is asked for.
+    """
+    named = _named(session, wanted.key) if wanted.key else None
+    fitting = _matching(wanted, named.condition if named else None)
+    page = fitting.order_by(*NEWEST).limit(limit).offset(offset)  # of their ids alone, which an index holds
+    found = session.scalars(select(Instance).where(Instance.id.in_(page.scalar_subquery())).order_by(*NEWEST)).all()
+    if named and named.many is not None and wanted == Wanted(key=wanted.key) and offset + limit <= FEW:
+        total = count(session, named.many, FEW)
+        if total.more:
+            return found, total
+    return found, count(session, fitting, max(COUNTED, offset + limit))
+
+
+def count(session: Session, query: Select[Any], up_to: int = COUNTED) -> Total:
+    """How many rows `query` has; no more than `up_to` and one are looked at."""
+    found = session.scalar(select(func.count()).select_from(query.limit(up_to + 1).subquery())) or 0
+    return Total(min(found, up_to), found > up_to)
+
+
+def count_states(session: Session, up_to: int = COUNTED) -> dict[str, Total]:
+    """How many instances are in each state, as `count` does it; by one statement."""
+
+    def counted(state: str) -> Any:
+        some = select(Instance.id).where(Instance.state == state).limit(up_to + 1).subquery()
+        return select(func.count()).select_from(some).scalar_subquery()
+
+    states = (*UNDER_WAY, *ENDED)
+    found = session.execute(select(*(counted(state) for state in states))).one()
+    return {state: Total(min(each, up_to), each > up_to) for state, each in zip(states, found, strict=True)}
+
+
+def _matching(wanted: Wanted, named: ColumnElement[bool] | None) -> Select[UUID]:
+    query = select(Instance.id)
     if wanted.state:
         query = query.where(Instance.state == wanted.state)
     if wanted.process_id:
         query = query.where(Instance.process_id == wanted.process_id)
     if wanted.version is not None:
         query = query.where(Instance.version == wanted.version)
-    if wanted.key:
-        named = Instance.business_key.icontains(wanted.key, autoescape=True)
-        query = query.where(or_(named, Instance.id == found) if (found := _identifier(wanted.key)) else named)
+    if named is not None:
+        query = query.where(named)
     if wanted.element:
-        task = select(Task.instance_id).where(IS_OPEN, Task.element == wanted.element)
-        job = select(Job.instance_id).where(Job.state.in_(UNDECIDED), Job.element == wanted.element)
-        query = query.where(Instance.id.in_(task.union(job)))
+        task = exists().where(Task.instance_id == Instance.id, IS_OPEN, Task.element == wanted.element)
+        job = exists().where(Job.instance_id == Instance.id, IS_UNDECIDED, Job.element == wanted.element)
+        query = query.where(IS_UNDER_WAY, or_(task, job))
     if wanted.incident:
-        query = query.where(exists().where(Job.instance_id == Instance.id, Job.state == "incident"))
+        query = query.where(IS_UNDER_WAY, exists().where(Job.instance_id == Instance.id, Job.state == "incident"))
     return query
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Which instances have a part in their number; `many` are some of them, when it stands in more places than FEW."""
+
+    condition: ColumnElement[bool]
+    many: Select[UUID] | None = None
+
+
+def _named(session: Session, part: str) -> _Named:
+    holds = Instance.business_key.icontains(part, autoescape=True)
+    identified = _identifier(part)
+    places = select(NumberPart.business_key).where(numbers.begins(NumberPart.part, part))
+    found = session.scalars(places.limit(FEW + 1)).all()
+    if len(found) <= FEW:
+        holds = and_(Instance.business_key.in_(sorted(set(found))), holds)
+        return _Named(or_(holds, Instance.id == identified) if identified else holds)
+    some = places.limit(5 * FEW).subquery()  # a number may have the part several times
+    many = select(Instance.id).where(Instance.business_key.in_(select(some.c.business_key)), holds)
+    return _Named(or_(holds, Instance.id == identified) if identified else holds, many)
 
 
 def _identifier(text: str) -> UUID | None:

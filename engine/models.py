@@ -5,9 +5,22 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import ForeignKey, Index, MetaData, String, Text, TypeDecorator, UniqueConstraint, Uuid, text
+from sqlalchemy import (
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    Uuid,
+    event,
+    text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from engine import numbers
 
 
 class Instant(TypeDecorator[datetime]):
@@ -201,6 +214,9 @@ class ProcessDefinition(Base):
 # ---- instances ------------------------------------------------------------------------------------------------------
 
 
+_UNDER_WAY = "state IN ('running', 'suspended')"
+
+
 class Instance(Base):
     """A process instance: the head of its history, and a cache of where that history leads.
 
@@ -212,7 +228,7 @@ class Instance(Base):
     __tablename__ = "instances"
     id: Mapped[UUID] = mapped_column(primary_key=True)
     definition_id: Mapped[int] = mapped_column(ForeignKey("process_definitions.id"), index=True)
-    process_id: Mapped[str] = mapped_column(String(200), index=True)
+    process_id: Mapped[str] = mapped_column(String(200))
     version: Mapped[int]
     business_key: Mapped[str] = mapped_column(String(100), default="", index=True)
     state: Mapped[str] = mapped_column(String(16))
@@ -230,7 +246,30 @@ class Instance(Base):
     revision: Mapped[int] = mapped_column()
     definition: Mapped[ProcessDefinition] = relationship()
     __mapper_args__ = {"version_id_col": revision}  # noqa: RUF012 - SQLAlchemy wants the column itself
-    __table_args__ = (Index(None, "state", "started_at"), Index(None, "started_at"))
+    __table_args__ = (
+        Index(None, "state", "started_at", "id"),
+        Index(None, "process_id", "started_at", "id", "version"),
+        Index("ix_instances_newest", "started_at", "id", "business_key"),
+        Index("ix_instances_under_way", "started_at", "id",
+              sqlite_where=text(_UNDER_WAY), postgresql_where=text(_UNDER_WAY)),
+    )  # fmt: skip
+
+
+class NumberPart(Base):
+    """A case number from one of its characters on, in lower case: the index of engine.numbers, kept by triggers."""
+
+    __tablename__ = "number_parts"
+    part: Mapped[str] = mapped_column(
+        String(numbers.PIECE).with_variant(String(numbers.PIECE, collation="C"), "postgresql"), primary_key=True
+    )
+    business_key: Mapped[str] = mapped_column(String(100), primary_key=True)
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy wants a dictionary here
+
+
+_NUMBER_PARTS = Base.metadata.tables["number_parts"]
+_NUMBER_PARTS.add_is_dependent_on(Base.metadata.tables["instances"])
+event.listen(_NUMBER_PARTS, "after_create", numbers.keep)
+event.listen(_NUMBER_PARTS, "before_drop", numbers.forget)
 
 
 class HistoryEvent(Base):
@@ -294,6 +333,8 @@ class Task(Base):
     __table_args__ = (
         Index("ix_tasks_open", "claimed_by", "assignee", "candidate_group", "element",
               sqlite_where=text(_OPEN_TASKS), postgresql_where=text(_OPEN_TASKS)),
+        Index("ix_tasks_open_at", "element", "instance_id",
+              sqlite_where=text(_OPEN_TASKS), postgresql_where=text(_OPEN_TASKS)),
         Index(None, "completed_by", "completed_at"),
     )  # fmt: skip
 
@@ -320,6 +361,9 @@ class Draft(Base):
     key: Mapped[str] = mapped_column(String(300), primary_key=True)
     data: Mapped[dict[str, Any]]
     saved_at: Mapped[datetime]
+
+
+_UNDECIDED_JOBS = "state IN ('ready', 'running', 'held', 'incident')"
 
 
 class Job(Base):
@@ -359,7 +403,12 @@ class Job(Base):
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     instance: Mapped[Instance] = relationship()
-    __table_args__ = (Index(None, "state", "due_at"), Index(None, "exclusive_key", "state"))
+    __table_args__ = (
+        Index(None, "state", "due_at"),
+        Index(None, "exclusive_key", "state"),
+        Index("ix_jobs_undecided_at", "element", "instance_id",
+              sqlite_where=text(_UNDECIDED_JOBS), postgresql_where=text(_UNDECIDED_JOBS)),
+    )  # fmt: skip
 
 
 # ---- messages -------------------------------------------------------------------------------------------------------

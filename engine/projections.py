@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Table, Update, bindparam, insert, inspect, or_, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Table, Update, bindparam, insert, inspect, or_, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from engine import calendar, identity, notifications, operators, wakeup
@@ -21,8 +21,20 @@ OPEN = ("open", "claimed")
 UNDECIDED = ("ready", "running", "held", "incident")
 ENDED = ("completed", "cancelled")
 """States of tasks, of jobs that may still move their instance, and of instances that nothing moves any more."""
-IS_OPEN = Task.state.in_(bindparam("open_states", OPEN, expanding=True, literal_execute=True))
-"""Written into the statement, so that both databases see that the index `ix_tasks_open` holds all that is asked for."""
+UNDER_WAY = ("running", "suspended")
+"""States of instances: only these have open tasks and undecided jobs."""
+
+
+def _one_of(column: InstrumentedAttribute[str], states: tuple[str, ...]) -> ColumnElement[bool]:
+    """Written into the statement, so that both databases see that an index of these states holds all that is asked."""
+    return column.in_(bindparam(None, states, expanding=True, literal_execute=True))
+
+
+IS_OPEN, IS_UNDECIDED, IS_UNDER_WAY = (
+    _one_of(Task.state, OPEN),
+    _one_of(Job.state, UNDECIDED),
+    _one_of(Instance.state, UNDER_WAY),
+)
 
 TASK_WAITS = N_("A task waits for you: %(task)s.")
 """The notice for whoever a task is given to."""

@@ -35,17 +35,15 @@ def inbox(session: Session, user: User, *, at: datetime) -> list[Task]:
     groups = sorted(set().union(*authority.groups.values()))
     listed = type_coerce(Task.candidate_users, Text)
     named = [listed.contains(orjson.dumps(name).decode(), autoescape=True) for name in people]
-    mine = or_(
+    free = Task.claimed_by.is_(None)
+    ways = [
         Task.claimed_by == user.username,
-        and_(
-            Task.claimed_by.is_(None),
-            or_(
-                Task.assignee.in_(people),
-                and_(Task.assignee.is_(None), or_(Task.candidate_group.in_(groups), *named)),
-            ),
-        ),
-    )
-    query = select(Task).where(IS_OPEN, mine).options(joinedload(Task.instance))
+        and_(free, Task.assignee.in_(people)),
+        and_(free, Task.assignee.is_(None), Task.candidate_group.in_(groups)),
+        and_(free, Task.assignee.is_(None), or_(*named)),
+    ]
+    mine = or_(*(and_(IS_OPEN, way) for way in ways))  # each of them so that it is looked up in `ix_tasks_open`
+    query = select(Task).where(mine).options(joinedload(Task.instance))
     found = [
         task for task in session.scalars(query) if task.claimed_by == user.username or principals(task, user, authority)
     ]

@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, render_template, request
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select
 
 from device.ledger import verify_custody
 from device.models import Case
-from engine import definitions, history, instances, replay, seals
+from engine import definitions, history, instances, listing, replay, seals
+from engine.listing import Total
 from engine.models import Instance, Signature, Task
 from web import brief, diagrams, people
 from web.actors import machine
@@ -37,11 +38,15 @@ def index() -> Any:
         query = query.where(or_(*(column.icontains(wanted, autoescape=True) for column in columns)))
     if state:
         query = query.where(Instance.state == state)
-    total = session.scalar(select(func.count()).select_from(query.subquery())) or 0
-    newest = query.order_by(Instance.started_at.desc(), Instance.id).limit(PAGE).offset((number - 1) * PAGE)
+    newest = query.order_by(*listing.NEWEST).limit(PAGE).offset((number - 1) * PAGE)
     rows = session.execute(newest).all()
     people.remember(instance.started_by for instance, _case in rows)
-    counts = dict(session.execute(select(Instance.state, func.count()).group_by(Instance.state)).all())
+    shown = max(listing.COUNTED, number * PAGE)
+    counts = listing.count_states(session, shown)
+    if wanted:
+        total = listing.count(session, query.with_only_columns(Instance.id), shown)
+    else:
+        total = sum((each for key, each in counts.items() if state in ("", key)), Total(0))
     return render_template(
         "audit/index.html", rows=rows, total=total, number=number, size=PAGE, counts=counts, wanted=wanted, state=state
     )

@@ -214,10 +214,8 @@ def questions(database: Database) -> dict[str, Callable[[int], Any]]:
     def audit(number: int) -> Any:
         with database.reading() as session:
             query = select(Instance, Case).outerjoin(Case, Case.instance_id == Instance.id)
-            newest = query.order_by(Instance.started_at.desc(), Instance.id).limit(50).offset(number % 3 * 50)
-            session.scalar(select(func.count()).select_from(query.subquery()))
-            session.execute(newest).all()
-            return session.execute(select(Instance.state, func.count()).group_by(Instance.state)).all()
+            session.execute(query.order_by(*listing.NEWEST).limit(50).offset(number % 3 * 50)).all()
+            return listing.count_states(session)
 
     return {
         "inbox of a person": inbox,

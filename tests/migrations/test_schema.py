@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -15,7 +16,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 from device.models import Case, EvidenceItem
+from engine import listing
 from engine.db import Database
+from engine.listing import Total, Wanted
 from engine.models import Base, Deployment, Instance, ProcessDefinition
 from engine.settings import ROOT
 
@@ -67,16 +70,46 @@ def schema(engine: Engine) -> dict[str, Any]:
     }
 
 
+TRIGGERS = {
+    "sqlite": "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name",
+    "postgresql": "SELECT tgname, pg_get_triggerdef(t.oid), pg_get_functiondef(tgfoid) FROM pg_trigger t"
+    " WHERE NOT tgisinternal ORDER BY tgname",
+}
+
+
+def triggers(engine: Engine) -> list[tuple[str, ...]]:
+    """What the database does by itself, as text without its spaces."""
+    with engine.connect() as connection:
+        found = connection.execute(text(TRIGGERS[engine.dialect.name])).all()
+    return [tuple(" ".join(str(column).split()) for column in row) for row in found]
+
+
 def test_the_migrations_make_the_schema_of_the_models(empty: Database) -> None:
     empty.upgrade()
-    migrated = schema(empty.writer)
+    migrated = schema(empty.writer), triggers(empty.writer)
     with empty.writer.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, Base.metadata) == []
     Base.metadata.drop_all(empty.writer)
     Base.metadata.create_all(empty.writer)
-    assert migrated == schema(empty.writer)
-    assert set(migrated) == set(Base.metadata.tables)
+    assert migrated == (schema(empty.writer), triggers(empty.writer))
+    assert set(migrated[0]) == set(Base.metadata.tables)
+    assert len(migrated[1]) == 2
+
+
+def test_the_newest_migration_can_be_taken_back(empty: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    config.attributes["engine"] = empty.writer
+    newest = next(iter(ScriptDirectory.from_config(config).walk_revisions()))
+    empty.upgrade(str(newest.down_revision))
+    before = schema(empty.writer), triggers(empty.writer)
+    empty.upgrade()
+    after = schema(empty.writer), triggers(empty.writer)
+    command.downgrade(config, "-1")
+    assert (schema(empty.writer), triggers(empty.writer)) == before != after
+    empty.upgrade()
+    assert (schema(empty.writer), triggers(empty.writer)) == after
 
 
 def test_upgrading_again_changes_nothing(empty: Database) -> None:
@@ -119,6 +152,9 @@ def test_rows_survive_every_later_migration(empty: Database) -> None:
     with empty.reading() as session:
         assert session.execute(text("SELECT username, created_at FROM users")).all() == [("head", at)]
         assert session.execute(text("SELECT kind, definition_id FROM subscriptions")).all() == [("unknown", 1)]
+        for part in ("2026-00", "取-", "销毁-X", "x-7", "1"):
+            found, total = listing.find(session, Wanted(key=part), limit=9)
+            assert ([one.id.int for one in found], total) == ([2], Total(1)), part
 
 
 INSTANCES_OF_THE_FIRST_SCHEMA = [
@@ -130,9 +166,9 @@ INSTANCES_OF_THE_FIRST_SCHEMA = [
     " 'p', 1, '', 'running', 'head', :at, :at, NULL, 1, 'x', '{}', 0, 1)",
     "INSERT INTO instances (id, definition_id, process_id, version, business_key, state, started_by, started_at,"
     " changed_at, ended_at, seq, head, data, snapshot_seq, revision) VALUES ('00000000000000000000000000000002', 1,"
-    " 'p', 1, '', 'completed', 'head', :at, :at, :at, 1, 'x', '{}', 0, 1)",
+    " 'p', 1, '调取-2026-0001 销毁-X-7', 'completed', 'head', :at, :at, :at, 1, 'x', '{}', 0, 1)",
 ]
-"""One that runs, of which nobody knows yet what it waits for, and one that has ended."""
+"""One that runs, of which nobody knows yet what it waits for, and one that has ended and has a number."""
 
 
 @pytest.mark.parametrize("size", [2**31, 50 * 2**30], ids=["2 GiB", "50 GiB"])

@@ -8,8 +8,9 @@ import pytest
 from procedure import APPROVED, House
 
 from device import cases
-from engine import history, instances, replay, tasks
+from engine import history, instances, listing, replay, tasks
 from engine.models import Instance
+from web import instances as pages
 
 LIST = "/operations/instances/"
 
@@ -52,6 +53,18 @@ def test_an_instance_is_found_by_number_state_and_where_it_stands(request_, arri
     assert f"{LIST}{instance}" not in operator.get(f"{LIST}?state=suspended").text
     assert "No case matches" in operator.get(f"{LIST}?element=nothing").text
     assert f'href="{LIST}"' in operator.get("/operations/").text
+
+
+def test_a_part_that_many_numbers_have_is_said_to_be_in_more(request_, arrive, monkeypatch) -> None:
+    house, _instance = request_
+    operator = arrive(house, "operator")
+    assert "3 found" in operator.get(f"{LIST}?key=2026-").text
+    monkeypatch.setattr(listing, "FEW", 1)
+    monkeypatch.setattr(pages, "PAGE", 1)
+    page = operator.get(f"{LIST}?key=2026-").text
+    assert "more than 1 found" in page
+    assert "1–1 of more than 1" in page
+    assert "3–3 of 3" in operator.get(f"{LIST}?key=2026-&page=3").text
 
 
 def test_the_pages_are_for_operators_auditors_and_administrators(request_, arrive) -> None:

@@ -3,7 +3,7 @@
 `python -m tests.bench.prerecorded FILE [RATE]`. FILE is Annex B H.264 of ten seconds, 25 pictures a second. It is made
 into interleaved RTP packets with the ONVIF extension once, and repeated with later times (patched into the same buffer)
 until as many bytes were sent as the address asks for, `rtsp://127.0.0.1:PORT/BYTES`: so neither a simulator nor a disk
-is measured, and any length costs no memory.
+is measured, and any length costs no memory. It takes little of the processor, which the measured ones share with it.
 """
 
 import re
@@ -12,6 +12,8 @@ import struct
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 from device.rtp import ntp
 from device.simulator.packets import access_units, is_clean, nal_type, packetise
@@ -48,15 +50,21 @@ class Prerecorded:
 
     def next_round(self) -> bytearray:
         """The buffer with the counters of the next ten seconds."""
-        buffer, sequence, first = self.buffer, self._sequence, self._round * self.frames
-        counters, times = struct.Struct(">HI"), struct.Struct(">II")
-        for place, number in self.places:
-            frame = first + number
-            counters.pack_into(buffer, place + 6, sequence, frame * TICKS & 0xFFFFFFFF)
-            times.pack_into(buffer, place + 20, *ntp(START + frame * PERIOD))
-            sequence = sequence + 1 & 0xFFFF
-        self._sequence, self._round = sequence, self._round + 1
-        return buffer
+        places, frames = np.array(self.places).T
+        first = self._round * self.frames
+        sequence = np.arange(self._sequence, self._sequence + len(places)) & 0xFFFF
+        instants = np.array([ntp(START + (first + number) * PERIOD) for number in range(self.frames)])
+        bytes_ = np.frombuffer(self.buffer, np.uint8)
+        for offset, width, values in (
+            (6, 2, sequence),
+            (8, 4, (first + frames) * TICKS & 0xFFFFFFFF),
+            (20, 4, instants[frames, 0]),
+            (24, 4, instants[frames, 1]),
+        ):
+            written = values.astype(f">u{width}").view(np.uint8).reshape(-1, width)
+            bytes_[places[:, None] + np.arange(offset, offset + width)] = written
+        self._sequence, self._round = int(sequence[-1]) + 1 & 0xFFFF, self._round + 1
+        return self.buffer
 
 
 def serve(connection: socket.socket, recorded: Prerecorded, rate: int) -> None:

@@ -37,9 +37,6 @@ class Total:
     number: int
     more: bool = False
 
-    def __add__(self, other: "Total") -> "Total":
-        return Total(self.number + other.number, self.more or other.more)
-
 
 NEWEST = (Instance.started_at.desc(), Instance.id.desc())
 """The order of every list of instances, which is that of their indexes."""
@@ -72,7 +69,7 @@ def count_states(session: Session, up_to: int = COUNTED) -> dict[str, Total]:
     """How many instances are in each state, as `count` does it; by one statement."""
 
     def counted(state: str) -> Any:
-        some = select(Instance.id).where(Instance.state == state).limit(up_to + 1).subquery()
+        some = select(Instance.id).where(Instance.state == state).order_by(*NEWEST).limit(up_to + 1).subquery()
         return select(func.count()).select_from(some).scalar_subquery()
 
     states = (*UNDER_WAY, *ENDED)
@@ -111,13 +108,12 @@ def _named(session: Session, part: str) -> _Named:
     holds = Instance.business_key.icontains(part, autoescape=True)
     identified = _identifier(part)
     places = select(NumberPart.business_key).where(numbers.begins(NumberPart.part, part))
-    found = session.scalars(places.limit(FEW + 1)).all()
-    if len(found) <= FEW:
-        holds = and_(Instance.business_key.in_(sorted(set(found))), holds)
-        return _Named(or_(holds, Instance.id == identified) if identified else holds)
-    some = places.limit(5 * FEW).subquery()  # a number may have the part several times
-    many = select(Instance.id).where(Instance.business_key.in_(select(some.c.business_key)), holds)
-    return _Named(or_(holds, Instance.id == identified) if identified else holds, many)
+    many = len(session.scalars(places.limit(FEW + 1)).all()) > FEW
+    looked_up = places.limit(2 * FEW if many else FEW).subquery()  # a number may have the part several times
+    narrowed = and_(Instance.business_key.in_(select(looked_up.c.business_key)), holds)
+    found = holds if many else narrowed
+    condition = found if identified is None else or_(found, Instance.id == identified)
+    return _Named(condition, select(Instance.id).where(narrowed) if many else None)
 
 
 def _identifier(text: str) -> UUID | None:

@@ -11,7 +11,6 @@ from sqlalchemy import or_, select
 from device.ledger import verify_custody
 from device.models import Case
 from engine import definitions, history, instances, listing, replay, seals
-from engine.listing import Total
 from engine.models import Instance, Signature, Task
 from web import brief, diagrams, people
 from web.actors import machine
@@ -43,10 +42,7 @@ def index() -> Any:
     people.remember(instance.started_by for instance, _case in rows)
     shown = max(listing.COUNTED, number * PAGE)
     counts = listing.count_states(session, shown)
-    if wanted:
-        total = listing.count(session, query.with_only_columns(Instance.id), shown)
-    else:
-        total = sum((each for key, each in counts.items() if state in ("", key)), Total(0))
+    total = listing.count(session, query.with_only_columns(Instance.id), shown)
     return render_template(
         "audit/index.html", rows=rows, total=total, number=number, size=PAGE, counts=counts, wanted=wanted, state=state
     )

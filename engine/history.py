@@ -23,12 +23,14 @@ from engine.models import Base, HistoryEvent, Instance
 GENESIS = ""
 """What stands for the digest of the event before the first."""
 
-DECISIONS = frozenset({"incident", "retry_job", "delegate", "assign", "change_task", "restarted", "erase"})
+DECISIONS = frozenset(
+    {"incident", "retry_job", "delegate", "assign", "change_task", "restarted", "erase", "discard_message"}
+)
 """Kinds of events that are recorded but do not move a token; re-execution passes over them.
 
 incident and retry_job are about a job, delegate, assign and change_task about a user task (engine.assignments);
 restarted names the instance that repeats a part of this one (engine.modification); erase says that personal data can
-be read no more (engine.erasure).
+be read no more (engine.erasure); discard_message is about a message that this instance has thrown (engine.messages).
 """
 
 

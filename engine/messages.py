@@ -4,6 +4,7 @@
       │ ▲      nobody waits, or more than one: looked at again when somebody begins to wait, and every minute
       │ └────────┘
       ├── its time to live is over ──► expired (reported at /operations)
+      │                                   both, by a person with a reason ──► delivered, or discarded
       └── a signal whose receiver has gone on ──► missed
 
 The receiver's event names the sender, its event and its element. BPMN 2.0, 8.4.2 and 10.5.
@@ -30,7 +31,7 @@ from engine import (
     wakeup,
 )
 from engine.db import Database
-from engine.errors import N_, ConflictError, DiaoquError
+from engine.errors import N_, ConflictError, DiaoquError, NotFoundError
 from engine.models import Instance, Message, ProcessDefinition, StartEvent
 from engine.spiff import Thrown
 
@@ -39,6 +40,7 @@ KEPT = timedelta(hours=24)
 """How long a message waits for its receiver when neither its diagram nor the settings say otherwise."""
 LOOK_AGAIN = timedelta(minutes=1)
 LOT = 500
+UNDELIVERED = ("waiting", "expired")
 
 _LOG = logging.getLogger(__name__)
 
@@ -223,8 +225,10 @@ def _start(session: Session, message: Message, start: StartEvent, by: str) -> In
 
 
 def _input(message: Message) -> dict[str, Any]:
-    """What the receiver's history keeps: the contents, and from which event of which instance they came."""
+    """What the receiver's history keeps: the contents, from which event of which instance they came, why by hand."""
     found: dict[str, Any] = {"name": message.name, "payload": message.payload, "message": str(message.id)}
+    if message.reason:
+        found["reason"] = message.reason
     if message.sender_id is not None:
         found["from"] = {
             "instance": str(message.sender_id),
@@ -234,10 +238,79 @@ def _input(message: Message) -> dict[str, Any]:
     return found
 
 
+# ---- by hand --------------------------------------------------------------------------------------------------------
+
+
+def deliver_now(database: Database, message_id: UUID, reason: str, *, by: str) -> Message:
+    """Deliver an undelivered message at once, also one whose time is over; the receiver's history says who and why.
+
+    Raises:
+        NotFoundError. InvalidFormError: there is no reason.
+        ConflictError: it has been delivered or discarded meanwhile, or nobody waits for it.
+        DiaoquError: its receiver cannot take it, which from then on is told beside it.
+    """
+    reason = instances.checked_reason(reason)
+    refusal: DiaoquError | None = None
+    with database.transaction() as session:
+        message = _undelivered(session, message_id)
+        message.ended_by, message.reason = by, reason
+        try:
+            with session.begin_nested():
+                _attempt(session, message, clock.now(), by)
+        except DiaoquError as error:
+            refusal = error
+        if message.state == "delivered":
+            return message
+        message.ended_by = message.reason = ""
+        if refusal is not None:
+            message.error = str(refusal)[:4000]
+    raise refusal or ConflictError(N_("Nobody waits for the message %(name)s just now."), name=message.name)
+
+
+def discard(session: Session, message_id: UUID, reason: str, *, by: str) -> Message:
+    """End an undelivered message: it never arrives. The history of the instance that threw it says who and why.
+
+    Raises:
+        NotFoundError. ConflictError: it has been delivered or discarded meanwhile. InvalidFormError: no reason given.
+    """
+    reason = instances.checked_reason(reason)
+    message = _undelivered(session, message_id)
+    message.state, message.ended_at, message.ended_by, message.reason = "discarded", clock.now(), by, reason
+    if message.sender_id is not None:
+        sender = instances.lock(session, message.sender_id)
+        named = {"name": message.name, "message": str(message.id), "element": message.sender_element}
+        facts = {**named, "event": message.sender_seq, "reason": reason}
+        instances.record(session, sender, "discard_message", facts, by=by)
+    return message
+
+
+def _undelivered(session: Session, message_id: UUID) -> Message:
+    """The message, locked. Raises NotFoundError, ConflictError."""
+    query = select(Message).where(Message.id == get(session, message_id).id).with_for_update()
+    message = session.scalars(query.execution_options(populate_existing=True)).one()
+    if message.state not in UNDELIVERED:
+        raise ConflictError(N_("This message waits no more; it is %(state)s."), state=message.state)
+    return message
+
+
 # ---- reading --------------------------------------------------------------------------------------------------------
+
+
+def get(session: Session, message_id: UUID) -> Message:
+    """Raises NotFoundError."""
+    message = session.get(Message, message_id)
+    if message is None or message.kind != "message":
+        raise NotFoundError(N_("There is no message %(id)s."), id=str(message_id))
+    return message
 
 
 def undelivered(session: Session, *, limit: int = 200) -> list[Message]:
     """Messages that wait for a receiver or waited in vain, the newest first."""
-    query = select(Message).where(Message.state.in_(("waiting", "expired")), Message.kind == "message")
+    query = select(Message).where(Message.state.in_(UNDELIVERED), Message.kind == "message")
     return list(session.scalars(query.order_by(Message.sent_at.desc(), Message.id).limit(limit)))
+
+
+def discarded(session: Session, *, limit: int = 200) -> list[Message]:
+    """Messages that a person has discarded, the last one first."""
+    query = select(Message).where(Message.state == "discarded", Message.kind == "message")
+    return list(session.scalars(query.order_by(Message.ended_at.desc(), Message.id).limit(limit)))

@@ -449,7 +449,8 @@ class StartEvent(Base):
 class Message(Base):
     """A message on its way to its one receiver, or a signal on its way to one of those that listened for it.
 
-    `state`: waiting, delivered, expired (nobody waited for it in time), missed (a signal whose receiver had gone on).
+    `state`: waiting, delivered, expired (nobody waited for it in time), discarded (by a person), missed (a signal whose
+    receiver had gone on). `ended_by` is the person who had it delivered or discarded by hand, `reason` why.
     `expires_at` is set when the diagram says how long it waits; else the service's setting holds. `sender_id`,
     `sender_seq` and `sender_element` say which event of which instance threw it; without them a person or a program
     sent it: `sent_by`. A signal names its receiver: the instance `target_id`, or the start event `target_element` of
@@ -476,6 +477,8 @@ class Message(Base):
     expires_at: Mapped[datetime | None]
     received_by: Mapped[UUID | None] = mapped_column(ForeignKey("instances.id"), index=True)
     ended_at: Mapped[datetime | None]
+    ended_by: Mapped[str] = mapped_column(String(64), default="")
+    reason: Mapped[str] = mapped_column(Text, default="")
     error: Mapped[str] = mapped_column(Text, default="")
     __table_args__ = (Index(None, "state", "due_at"), Index(None, "state", "name"))
 

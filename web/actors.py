@@ -27,6 +27,7 @@ EVENTS = {
     "delegate": N_("passed a task on"),
     "assign": N_("gave a task to somebody"),
     "change_task": N_("changed the date or priority of a task"),
+    "discard_message": N_("discarded a message that waited for its receiver"),
     "erase": N_("erased the personal data for ever"),
 }
 """What an input event of a history says that somebody did; see engine.models.HistoryEvent."""

@@ -9,17 +9,25 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from engine import assignments, instances, jobs, listing, migration, modification, suspension, tasks
+from engine import assignments, instances, jobs, listing, messages, migration, modification, suspension, tasks
 from engine.errors import N_, NotAllowedError
 from engine.listing import Wanted
 from engine.migration import Reason, Verdict
-from engine.models import Instance, Job
+from engine.models import Instance, Job, Message
 from engine.modification import Change
 from web.api import BadRequestError, body, identifier, json, member, task_json, visible_task
 from web.auth import person
-from web.edge import reading, transaction
+from web.edge import database, reading, transaction
 from web.i18n import _
-from web.visibility import ADMINISTRATORS, OPERATORS, OWNERS, check_not_own, operable_instance, visible_instance
+from web.visibility import (
+    ADMINISTRATORS,
+    OPERATORS,
+    OWNERS,
+    check_not_own,
+    operable_instance,
+    operable_message,
+    visible_instance,
+)
 
 blueprint = Blueprint("api_operations", __name__, url_prefix="/api/v1")
 
@@ -270,4 +278,42 @@ def cancel_job(id: str) -> Response:
     reason = instances.checked_reason(body().get("reason"))
     with transaction() as session:
         answer = job_json(jobs.cancel(session, found.id, by=person().username, reason=reason))
+    return json(answer)
+
+
+# ---- messages without receiver --------------------------------------------------------------------------------------
+
+
+def message_json(found: Message) -> dict[str, Any]:
+    """A message without its contents."""
+    names = (
+        "id name business_key state sender_id sender_element sent_by sent_at error received_by ended_at ended_by reason"
+    )
+    return {name: getattr(found, name) for name in names.split()}
+
+
+@blueprint.get("/messages")
+def list_messages() -> Response:
+    """For operators and auditors: what nobody has taken; with `?state=discarded` what was discarded."""
+    if not person().groups & (OPERATORS | {"auditor"}):
+        raise NotAllowedError(N_("This is for administrators and, in part, for operators."))
+    asked = messages.discarded if request.args.get("state") == "discarded" else messages.undelivered
+    return json([message_json(one) for one in asked(reading())])
+
+
+@blueprint.post("/messages/<id>/deliver")
+def deliver_message(id: str) -> Response:
+    """`{"reason"}`: deliver it at once; 409 says why it cannot be, and it stays."""
+    found = operable_message(reading(), identifier(id), person())
+    reason = member(body(), "reason", str)
+    return json(message_json(messages.deliver_now(database(), found.id, reason, by=person().username)))
+
+
+@blueprint.post("/messages/<id>/discard")
+def discard_message(id: str) -> Response:
+    """`{"reason"}`: it never arrives."""
+    found = operable_message(reading(), identifier(id), person())
+    reason = member(body(), "reason", str)
+    with transaction() as session:
+        answer = message_json(messages.discard(session, found.id, reason, by=person().username))
     return json(answer)

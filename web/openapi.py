@@ -118,6 +118,25 @@ SCHEMAS: dict[str, Any] = {
         started_at={"type": ["string", "null"], "format": "date-time"},
         ended_at={"type": ["string", "null"], "format": "date-time"},
     ),
+    "Message": thing(
+        "id name state sent_by sent_at",
+        id=ID,
+        name=STRING,
+        business_key=STRING,
+        state={"type": "string", "enum": ["waiting", "expired", "delivered", "discarded"]},
+        sender_id={"type": ["string", "null"], "format": "uuid"},
+        sender_element=STRING,
+        sent_by=STRING,
+        sent_at=TIME,
+        error=STRING,
+        received_by={"type": ["string", "null"], "format": "uuid"},
+        ended_at={"type": ["string", "null"], "format": "date-time"},
+        ended_by=STRING,
+        reason=STRING,
+    )
+    | {
+        "description": "Without its contents. `error`: why it could not be delivered; `ended_by`: who ended it by hand."
+    },
     "Event": thing(
         "seq at kind actor payload digest",
         seq=INTEGER,
@@ -328,6 +347,21 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         "400 401 403 404 409 413 422",
     ),
     (
+        "get",
+        "/messages",
+        "Messages that nobody has taken, for operators and auditors; ?state=discarded: those that were discarded",
+        None,
+        (200, many(ref("Message"))),
+        "401 403",
+    ),
+    *(
+        ("post", f"/messages/{{id}}/{verb}", summary, REASON, (200, ref("Message")), "400 401 403 404 409 413 422")
+        for verb, summary in (
+            ("deliver", "Deliver a message at once that nobody has taken"),
+            ("discard", "Discard a message that nobody has taken: it never arrives"),
+        )
+    ),
+    (
         "post",
         "/signals",
         "Send a signal to all instances and start events that listen",
@@ -340,6 +374,7 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
 QUERIES = {
     ("get", "/tasks"): ("instance", "assignee"),
     ("get", "/jobs"): ("instance",),
+    ("get", "/messages"): ("state",),
     ("get", "/instances"): ("state", "process", "version", "key", "element", "incident", "page"),
 }
 

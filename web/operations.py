@@ -18,16 +18,18 @@ from device.storage import StoreError, open_stores
 from engine import jobs, messages
 from engine.errors import N_, FieldError, InvalidFormError
 from engine.models import Instance, Job, Message
-from web import diagrams, progress
+from web import diagrams, people, progress
 from web.auth import person, requires
-from web.edge import reading, settings, transaction
+from web.edge import database, reading, settings, transaction
 from web.errors import message_of
 from web.i18n import _
-from web.visibility import OPERATORS, check_not_own
+from web.visibility import OPERATORS, check_not_own, operable_message
 
 blueprint = Blueprint("operations", __name__, url_prefix="/operations")
 
 LISTED = 200
+SHOWN = 20
+"""Discarded messages on the page."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Letter:
-    """A message without receiver, the instance that threw it (None: a person or a program), and until when it waits."""
+    """A message without receiver, the instance that threw it (None: a person or a program), and until when it waits.
+
+    `own`: the reader's own request threw it, so that another person must see to it.
+    """
 
     message: Message
     sender: Instance | None
     until: datetime
+    own: bool
 
 
 @blueprint.get("/")
@@ -64,7 +70,8 @@ def index() -> Any:
         "operations/index.html",
         stopped=_works(session, jobs.incidents(session)),
         busy=_works(session, list(session.scalars(waiting))),
-        letters=_letters(session),
+        letters=_letters(session, messages.undelivered(session, limit=LISTED)),
+        discarded=_letters(session, messages.discarded(session, limit=SHOWN)),
         recorders=registers.all_recorders(session),
         stores=_stores(),
         may_act=bool(person().groups & OPERATORS),
@@ -85,17 +92,17 @@ def _works(session: Session, found: Sequence[Job]) -> list[Work]:
     return works
 
 
-def _letters(session: Session) -> list[Letter]:
-    """Messages that wait for a receiver or waited in vain."""
-    found = messages.undelivered(session, limit=LISTED)
+def _letters(session: Session, found: Sequence[Message]) -> list[Letter]:
     ids = {message.sender_id for message in found}
     senders = {one.id: one for one in session.scalars(select(Instance).where(Instance.id.in_(ids)))}
     hours = timedelta(hours=settings().message_hours)
-    return [
-        Letter(message, senders.get(message.sender_id) if message.sender_id else None,
-               message.expires_at or message.sent_at + hours)
-        for message in found
-    ]  # fmt: skip
+    letters = []
+    for message in found:
+        sender = senders.get(message.sender_id) if message.sender_id else None
+        own = sender is not None and sender.started_by == person().username
+        letters.append(Letter(message, sender, message.expires_at or message.sent_at + hours, own))
+    people.remember(message.ended_by for message in found)
+    return letters
 
 
 def _stores() -> list[dict[str, Any]]:
@@ -144,3 +151,24 @@ def _refuse_own(job_id: UUID) -> None:
     """Raises NotAllowedError, NotFoundError."""
     job = jobs.get(reading(), job_id)
     check_not_own(reading().get_one(Instance, job.instance_id), person())
+
+
+@blueprint.post("/messages/<uuid:message_id>/deliver")
+@requires(*OPERATORS)
+def deliver(message_id: UUID) -> Any:
+    """Deliver a message at once; when nobody can take it, it stays and says why."""
+    found = operable_message(reading(), message_id, person())
+    messages.deliver_now(database(), found.id, request.form.get("reason", ""), by=person().username)
+    flash(_("The message has arrived."), "success")
+    return redirect(url_for("operations.index"))
+
+
+@blueprint.post("/messages/<uuid:message_id>/discard")
+@requires(*OPERATORS)
+def discard(message_id: UUID) -> Any:
+    """End a message that nobody shall get any more."""
+    found = operable_message(reading(), message_id, person())
+    with transaction() as session:
+        messages.discard(session, found.id, request.form.get("reason", ""), by=person().username)
+    flash(_("The message was discarded."), "success")
+    return redirect(url_for("operations.index"))

@@ -5,9 +5,9 @@ from uuid import UUID
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from engine import clock, identity, tasks
+from engine import clock, identity, messages, subscriptions, tasks
 from engine.errors import N_, NotAllowedError, NotFoundError
-from engine.models import Instance, Task, User
+from engine.models import Instance, Message, Task, User
 
 OFFICES = frozenset({"auditor", "admin"})
 """Groups that may see every instance; whoever else must have a hand in it."""
@@ -81,6 +81,23 @@ def operable_instance(session: Session, instance_id: UUID, user: User, groups: f
         raise NotAllowedError(N_("This is for administrators and, in part, for operators."))
     check_not_own(instance, user)
     return instance
+
+
+def operable_message(session: Session, message_id: UUID, user: User) -> Message:
+    """The undelivered message that `user` is about to have delivered, or to discard.
+
+    Raises:
+        NotFoundError. NotAllowedError: the role is missing, or the user's own request has thrown it or waits for it.
+    """
+    if not user.groups & OPERATORS:
+        raise NotAllowedError(N_("This is for administrators and, in part, for operators."))
+    message = messages.get(session, message_id)
+    waiting = subscriptions.receivers(
+        session, message.name, message.payload, at=clock.now(), business_key=message.business_key
+    )
+    for instance_id in [*waiting, *filter(None, [message.sender_id])]:
+        check_not_own(session.get_one(Instance, instance_id), user)
+    return message
 
 
 def check_not_own(instance: Instance, user: User) -> None:

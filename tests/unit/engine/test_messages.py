@@ -6,6 +6,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 import pytest
@@ -13,7 +14,7 @@ from conversations import TALKING
 from sqlalchemy import delete, event, select
 
 from engine import definitions, history, instances, live, messages, notifications, replay, subscriptions, suspension
-from engine.errors import ConflictError
+from engine.errors import ConflictError, InvalidFormError, NotFoundError
 from engine.models import Instance, Message, Subscription
 from engine.worker import Worker
 
@@ -230,6 +231,106 @@ def test_a_suspended_instance_gets_its_message_when_it_goes_on(talking, deployed
     clock.forward(minutes=1)
     worker()
     assert talking.now(waiter).state == "completed"
+
+
+# ---- by hand
+
+
+def test_a_message_whose_time_is_over_is_delivered_by_hand_and_the_receiver_says_who_and_why(
+    talking, deployed, worker, clock
+):
+    caller = talking.start("caller")
+    clock.forward(hours=3)
+    worker()
+    waiter = talking.start("waiter")
+    worker()
+    (letter,) = letters(deployed)
+    assert (letter.state, talking.now(waiter).state) == ("expired", "running")
+    sent = messages.deliver_now(deployed, letter.id, " it came too late ", by="operator")
+    assert (sent.state, sent.received_by, sent.ended_by, sent.reason) == (
+        "delivered",
+        waiter.id,
+        "operator",
+        "it came too late",
+    )
+    assert talking.now(waiter).state == "completed"
+    kind, actor, payload, _derived = last_input(deployed, waiter)
+    assert (kind, actor, payload["reason"]) == ("message", "operator", "it came too late")
+    assert payload["from"]["instance"] == str(caller.id)
+    with pytest.raises(ConflictError, match="it is delivered"):
+        messages.deliver_now(deployed, letter.id, "once more", by="operator")
+    assert everything_verifies(deployed)
+
+
+def test_a_message_that_cannot_be_delivered_by_hand_stays_and_says_why(talking, deployed, worker):
+    talking.start("caller")
+    worker()
+    (letter,) = letters(deployed)
+    with pytest.raises(ConflictError, match="Nobody waits for the message call"):
+        messages.deliver_now(deployed, letter.id, "now", by="operator")
+    waiter = talking.start("waiter")
+    with deployed.transaction() as session:
+        suspension.suspend(session, waiter.id, "an inquiry", by="admin")
+    with pytest.raises(ConflictError, match="suspended"):
+        messages.deliver_now(deployed, letter.id, "now", by="operator")
+    (letter,) = letters(deployed)
+    assert (letter.state, letter.ended_by, letter.reason, "suspended" in letter.error) == ("waiting", "", "", True)
+    with deployed.transaction() as session:
+        suspension.resume(session, waiter.id, "it is over", by="admin")
+    messages.deliver_now(deployed, letter.id, "now", by="operator")
+    assert letters(deployed)[0].error == ""
+    assert everything_verifies(deployed)
+
+
+def test_a_discarded_message_never_arrives_and_the_history_of_its_sender_says_who_and_why(
+    talking, deployed, worker, clock
+):
+    caller = talking.start("caller")
+    (letter,) = letters(deployed)
+    with deployed.transaction() as session:
+        messages.discard(session, letter.id, "sent by mistake", by="admin")
+    waiter = talking.start("waiter")
+    worker()
+    clock.forward(minutes=5)
+    worker()
+    assert talking.now(waiter).state == "running"
+    (letter,) = letters(deployed)
+    assert (letter.state, letter.ended_by, letter.reason, letter.received_by) == (
+        "discarded",
+        "admin",
+        "sent by mistake",
+        None,
+    )
+    kind, actor, payload, _derived = last_input(deployed, caller)
+    assert (kind, actor, payload["message"]) == ("discard_message", "admin", str(letter.id))
+    assert (payload["name"], payload["reason"], payload["event"]) == ("call", "sent by mistake", 1)
+    with deployed.transaction() as session, pytest.raises(ConflictError, match="it is discarded"):
+        messages.discard(session, letter.id, "again", by="admin")
+    with pytest.raises(ConflictError, match="it is discarded"):
+        messages.deliver_now(deployed, letter.id, "again", by="admin")
+    with deployed.reading() as session:
+        assert messages.undelivered(session) == []
+        assert [one.id for one in messages.discarded(session)] == [letter.id]
+    assert everything_verifies(deployed)
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 1001])
+def test_nothing_happens_to_a_message_by_hand_without_a_reason(talking, deployed, reason):
+    talking.start("caller")
+    (letter,) = letters(deployed)
+    with deployed.transaction() as session, pytest.raises(InvalidFormError):
+        messages.discard(session, letter.id, reason, by="admin")
+    with pytest.raises(InvalidFormError):
+        messages.deliver_now(deployed, letter.id, reason, by="admin")
+    assert letters(deployed)[0].state == "waiting"
+
+
+def test_what_is_no_undelivered_message_is_not_found(talking, deployed):
+    talking.start("alarmed")
+    talking.start("alarming")
+    for other in [uuid4(), *(row.id for row in letters(deployed))]:
+        with deployed.transaction() as session, pytest.raises(NotFoundError):
+            messages.discard(session, other, "a signal is for all", by="admin")
 
 
 # ---- signals

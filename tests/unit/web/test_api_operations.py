@@ -9,7 +9,7 @@ from flask import Flask
 from procedure import House
 from test_api import Caller
 
-from engine import definitions, history, instances, jobs, replay, tasks
+from engine import definitions, history, instances, jobs, messages, replay, tasks
 from engine.db import Database
 from engine.models import Job
 from web import create_app
@@ -237,3 +237,44 @@ def _open(stopped: tuple[Caller, House, Job]) -> list[Any]:
     _api, house, job = stopped
     with house.database.reading() as session:
         return [task for task in tasks.of_instance(session, job.instance_id) if task.state == "open"]
+
+
+# ---- messages without receiver --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lying(begun: dict[str, Any], office: Database) -> str:
+    """The id of a message that an instance has thrown and nobody waits for."""
+    with office.transaction() as session:
+        sent = messages.send(session, "parcel", {}, by="system")
+        sent.sender_id, sent.sender_seq = instances.identifier(begun["id"]), 1
+        return str(sent.id)
+
+
+def test_undelivered_messages_are_listed_without_their_contents(api: Caller, lying: str) -> None:
+    (found,) = api("auditor", "GET", "/messages").json
+    assert (found["id"], found["name"], found["state"], "payload" in found) == (lying, "parcel", "waiting", False)
+    assert api.problem("applicant", "GET", "/messages")[0] == 403
+
+
+def test_a_message_is_discarded_over_rest_by_whoever_may(
+    api: Caller, begun: dict[str, Any], lying: str, office: Database
+) -> None:
+    address = f"/messages/{lying}/discard"
+    assert api.problem("auditor", "POST", address, json=WHY)[0] == 403
+    assert api.problem("applicant", "POST", address, json=WHY)[0] == 403
+    assert api.problem("operator", "POST", address, json={})[0] == 400
+    assert api.problem("operator", "POST", address, json={"reason": " "})[0] == 422
+    assert api.problem("operator", "POST", f"/messages/{uuid4()}/discard", json=WHY)[0] == 404
+    ended = api("operator", "POST", address, json=WHY).json
+    assert (ended["state"], ended["ended_by"], ended["reason"]) == ("discarded", "operator", WHY["reason"])
+    assert kinds(office, begun["id"])[-1] == "discard_message"
+    assert api("operator", "GET", "/messages").json == []
+    assert api("operator", "GET", "/messages?state=discarded").json == [ended]
+    assert api.problem("operator", "POST", f"/messages/{lying}/deliver", json=WHY)[0] == 409
+    assert verified(office, begun["id"])
+
+
+def test_a_delivery_that_is_refused_says_why(api: Caller, lying: str) -> None:
+    status, problem = api.problem("operator", "POST", f"/messages/{lying}/deliver", json=WHY)[:2]
+    assert (status, "Nobody waits for the message parcel" in str(problem)) == (409, True)

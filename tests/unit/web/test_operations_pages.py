@@ -7,7 +7,7 @@ import pytest
 from procedure import APPROVED, House
 
 from engine import history, jobs, messages
-from engine.models import Job
+from engine.models import Job, Message
 
 
 class RefusedError(Exception):
@@ -143,3 +143,52 @@ def test_a_message_that_nobody_takes_is_shown_with_who_sent_it_and_why_it_lies_h
 
 def test_without_such_a_message_the_desk_does_not_speak_of_messages(stopped, arrive) -> None:
     assert "Messages without a receiver" not in arrive(stopped[0], "operator").get("/operations/").text
+
+
+def lying(house: House, sender: UUID) -> Message:
+    """A message that an instance has thrown and nobody waits for."""
+    with house.database.transaction() as session:
+        sent = messages.send(session, "parcel", {}, by="system")
+        sent.sender_id, sent.sender_seq = sender, 1
+        return sent
+
+
+def state_of(house: House, message: Message) -> str:
+    with house.database.reading() as session:
+        return messages.get(session, message.id).state
+
+
+def test_a_message_is_discarded_with_a_reason_which_the_page_and_the_history_keep(stopped, arrive) -> None:
+    house, instance, _job = stopped
+    sent = lying(house, instance)
+    operator, address = arrive(house, "operator"), f"/operations/messages/{sent.id}/discard"
+    assert f'action="{address}"' in operator.get("/operations/").text
+    assert operator.post(address, {"reason": " "}).status_code == 422
+    assert operator.post(address, {"reason": "sent to the wrong office"}).status_code == 302
+    assert (state_of(house, sent), kinds(house, instance)[-1]) == ("discarded", "discard_message")
+    page = operator.get("/operations/").text
+    assert "sent to the wrong office" in page
+    assert address not in page
+    assert operator.post(address, {"reason": "again"}).status_code == 409
+
+
+def test_a_message_that_nobody_waits_for_is_not_delivered_and_says_so(stopped, arrive) -> None:
+    house, instance, _job = stopped
+    sent = lying(house, instance)
+    operator = arrive(house, "operator")
+    answer = operator.post(f"/operations/messages/{sent.id}/deliver", {"reason": "now"})
+    assert answer.status_code == 409
+    assert "Nobody waits for the message parcel" in answer.text
+    assert state_of(house, sent) == "waiting"
+
+
+def test_messages_are_seen_to_by_operators_only_and_never_by_the_applicant(stopped, evening: House, arrive) -> None:
+    house, instance, _job = stopped
+    sent, own = lying(house, instance), lying(house, house.request("gate", by="admin", to="sign_application"))
+    for username, message in (("auditor", sent), ("applicant", sent), ("admin", own)):
+        for act in ("deliver", "discard"):
+            answer = arrive(house, username).post(f"/operations/messages/{message.id}/{act}", {"reason": "now"})
+            assert answer.status_code == 403, (username, act)
+    page = arrive(house, "admin").get("/operations/").text
+    assert (f"/messages/{sent.id}/discard" in page, f"/messages/{own.id}/discard" in page) == (True, False)
+    assert "/discard" not in arrive(house, "auditor").get("/operations/").text

@@ -256,6 +256,20 @@ def read(content: bytes) -> list[Entry]:
     return entries
 
 
+def read_history(content: bytes) -> list[dict[str, Any]]:
+    """The events of an exported history or log. Raises LedgerError naming the line."""
+    lines = []
+    for number, line in enumerate(content.splitlines(), 1):
+        try:
+            lines.append(dict(orjson.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise LedgerError(_NO_EVENT, line=number) from error
+    return lines
+
+
+_NO_EVENT = N_("Line %(line)s: this is no event of an exported history.")
+
+
 @dataclass(frozen=True)
 class Comparison:
     """An exported history held against a ledger. `sealed` is the last event that the ledger vouches for; `known` the
@@ -276,13 +290,17 @@ def compare(lines: Sequence[Mapping[str, Any]], entries: Iterable[Entry], *, beg
     With `beginning` the history may go on in the ledger, as that in a bag does; otherwise what is missing is found.
 
     Raises:
-        LedgerError: `lines` is empty, not an exported history, or of several instances.
+        LedgerError: `lines` is empty, not an exported history (names the line), or of several instances.
     """
     try:
         kind = "process" if "payload" in lines[0] else "custody"
+        for number, line in enumerate(lines, 1):
+            if line.keys() != {"instance", "seq", *FIELDS[kind], "digest"}:
+                raise LedgerError(_NO_EVENT, line=number)
+            if line["instance"] != lines[0]["instance"]:
+                told = N_("Line %(line)s is of another instance: compare histories of several instances one by one.")
+                raise LedgerError(told, line=number)
         stream = UUID(lines[0]["instance"])
-        if any(line.get("instance", lines[0]["instance"]) != lines[0]["instance"] for line in lines):
-            raise LedgerError(N_("This history is of several instances: compare them one by one."))
         findings = _chain(lines, stream, FIELDS[kind])
         digests = {line["seq"]: line["digest"] for line in lines}
     except (LookupError, TypeError, ValueError, AttributeError) as error:

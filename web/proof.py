@@ -114,7 +114,7 @@ def _verify_ledger(path: Path, history_file: Path | None, keys: tuple[Path, ...]
 def _history_lines(path: Path) -> tuple[list[dict[str, Any]], bool]:
     """An exported history; or, and then True, the one in a bag, whose instance stands in the file beside it."""
     try:
-        lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        lines = ledger.read_history(path.read_bytes())
         beside = path.with_name("heads.json")
         if not lines or "instance" in lines[0] or not beside.is_file():
             return lines, False

@@ -279,6 +279,7 @@ FORGERIES = {
     "the head": "UPDATE instances SET head = 'sha256:" + "0" * 64 + "'",
     "the diagram": "UPDATE deployed_files SET content = replace(content, 'P3D', 'P9D') WHERE name LIKE '%.bpmn'",
     "the log of the case": "UPDATE case_events SET actor = 'nobody' WHERE kind = 'acquired'",
+    "the newest event of the log": "DELETE FROM case_events WHERE seq = (SELECT max(seq) FROM case_events)",
 }
 
 

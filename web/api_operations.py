@@ -9,8 +9,19 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from engine import assignments, instances, jobs, listing, messages, migration, modification, suspension, tasks
-from engine.errors import N_, NotAllowedError
+from engine import (
+    assignments,
+    definitions,
+    instances,
+    jobs,
+    listing,
+    messages,
+    migration,
+    modification,
+    suspension,
+    tasks,
+)
+from engine.errors import N_, DiaoquError, NotAllowedError, NotFoundError
 from engine.listing import Wanted
 from engine.migration import Reason, Verdict
 from engine.models import Instance, Job, Message
@@ -18,6 +29,7 @@ from engine.modification import Change
 from web.api import BadRequestError, body, identifier, json, member, task_json, visible_task
 from web.auth import person
 from web.edge import database, reading, transaction
+from web.errors import message_of
 from web.i18n import _
 from web.visibility import (
     ADMINISTRATORS,
@@ -159,6 +171,73 @@ def migrate_instance(id: str) -> Response:
         migration.migrate(session, found.id, version, by=person().username, reason=reason)
         answer = state_json(instances.get(session, found.id))
     return json(answer)
+
+
+@blueprint.post("/migrations")
+def migrate_many() -> Response:
+    """`{"process_id", "version", "ids" or "from", "reason", "preview"}`: many instances, each for itself.
+
+    `ids` names them, or `from` the version they are on (the hundred that have been under way longest). With `preview`
+    nothing is changed, no reason is needed, and each has its verdict. Nobody's own request goes over.
+    """
+    if not person().groups & OWNERS:
+        raise NotAllowedError(N_("This is for administrators and, in part, for operators."))
+    posted = body()
+    version = member(posted, "version", int)
+    target = definitions.get(reading(), member(posted, "process_id", str), version)
+    chosen = _chosen(posted, target.process_id)
+    refused = {asked: refusal for asked, found in chosen.items() if (refusal := _refusal(asked, found)) is not None}
+    verdicts: dict[str, Verdict] = {}
+    if member(posted, "preview", bool, False):
+        verdicts = {asked: migration.preview(reading(), one.id, version) for asked, one in chosen.items() if one}
+    else:
+        reason = member(posted, "reason", str)
+        going = {one.id: asked for asked, one in chosen.items() if one and asked not in refused}
+        for outcome in migration.migrate_all(database(), going, version, by=person().username, reason=reason):
+            if outcome.refusal is not None:
+                refused[going[outcome.instance_id]] = outcome.refusal
+    return json(
+        [
+            {
+                "id": asked,
+                "business_key": one.business_key if one else "",
+                "migrated": asked not in refused and asked not in verdicts,
+                "refusal": message_of(refused[asked]) if asked in refused else "",
+                "verdict": verdict_json(verdicts[asked]) if asked in verdicts else None,
+            }
+            for asked, one in chosen.items()
+        ]
+    )
+
+
+def _chosen(posted: dict[str, Any], process_id: str) -> dict[str, Instance | None]:
+    """The instances of that process that are asked for, as they were named; None for one that is not there."""
+    ids = member(posted, "ids", list | None)
+    if ids is None:
+        before = member(posted, "from", int)
+        return {str(one.id): one for one in migration.under_way(reading(), process_id, before, limit=LISTED)}
+    if len(ids) > LISTED or not all(isinstance(one, str) for one in ids):
+        raise BadRequestError(N_("Name the instances to take over: `ids`, at most %(count)s."), count=LISTED)
+    found = {asked: _instance(asked) for asked in ids}
+    return {asked: one if one and one.process_id == process_id else None for asked, one in found.items()}
+
+
+def _refusal(asked: str, found: Instance | None) -> DiaoquError | None:
+    """Why an instance stays whatever the versions are: it is not there, or it is the caller's own request."""
+    if found is None:
+        return NotFoundError(N_("There is no case %(id)s, or you have no part in it."), id=asked[:100])
+    try:
+        check_not_own(found, person())
+    except NotAllowedError as error:
+        return error
+    return None
+
+
+def _instance(asked: str) -> Instance | None:
+    try:
+        return instances.get(reading(), asked)
+    except NotFoundError:
+        return None
 
 
 def verdict_json(found: Verdict) -> dict[str, Any]:

@@ -97,6 +97,15 @@ SCHEMAS: dict[str, Any] = {
         active=many(STRING),
     )
     | {"description": "Why an instance cannot go over to a version, what to know before it does, where it stands."},
+    "Outcome": thing(
+        "id business_key migrated refusal verdict",
+        id=STRING,
+        business_key=STRING,
+        migrated={"type": "boolean"},
+        refusal=STRING,
+        verdict={"oneOf": [ref("Verdict"), {"type": "null"}]},
+    )
+    | {"description": "What became of one of many instances: `refusal` says why it stays; a preview has its verdict."},
     "Job": thing(
         "id instance_id element state attempts",
         id=ID,
@@ -239,6 +248,24 @@ OPERATIONS: list[tuple[str, str, str, dict[str, Any] | None, tuple[int, Any], st
         {"application/json": thing("version", version=INTEGER, reason=STRING, preview={"type": "boolean"})},
         (200, {"oneOf": [ref("State"), ref("Verdict")]}),
         "400 401 403 404 409 413 422",
+    ),
+    (
+        "post",
+        "/migrations",
+        "Many instances go over to another version, each for itself; with `preview`, verdicts and no change",
+        {
+            "application/json": thing(
+                "process_id version",
+                process_id=STRING,
+                version=INTEGER,
+                ids={**many(ID), "maxItems": 100},
+                **{"from": {"type": "integer", "description": "Instead of `ids`: the version that they are on."}},
+                reason=STRING,
+                preview={"type": "boolean"},
+            )
+        },
+        (200, many(ref("Outcome"))),
+        "400 401 403 404 413 422",
     ),
     (
         "post",

@@ -172,6 +172,69 @@ def test_instances_are_found_by_what_an_operator_knows(api: Caller, begun: dict[
     assert api.problem("applicant", "GET", "/instances")[0] == 403
 
 
+def revised(office: Database) -> int:
+    """A second version of the procedure, in which a task is called otherwise."""
+    with office.transaction() as session:
+        files = dict(definitions.current_files(session))
+        main = files["footage_retrieval.bpmn"].replace('name="初审（合法、合理）"', 'name="初审与核对"')
+        new = definitions.deploy(session, {"footage_retrieval.bpmn": main}, by="owner", note="revised")
+    return next(found.version for found in new if found.process_id == "footage_retrieval")
+
+
+def test_many_instances_go_over_at_once_and_each_that_stays_says_why(
+    api: Caller, begun: dict[str, Any], office: Database
+) -> None:
+    second = api("head", "POST", "/instances", json={"process_id": "footage_retrieval", "data": {}}).json
+    own = api("admin", "POST", "/instances", json={"process_id": "footage_retrieval", "data": {}}).json
+    ended = api("head", "POST", "/instances", json={"process_id": "footage_retrieval", "data": {}}).json
+    api("admin", "POST", f"/instances/{ended['id']}/cancel", json=WHY)
+    asked = {"process_id": "footage_retrieval", "version": revised(office)}
+    seen = api("admin", "POST", "/migrations", json={**asked, "from": 1, "preview": True}).json
+    assert {one["id"]: one["verdict"]["possible"] for one in seen} == {
+        begun["id"]: True,
+        second["id"]: True,
+        own["id"]: True,
+    }
+    assert ["your own request" in one["refusal"] for one in seen] == [one["id"] == own["id"] for one in seen]
+    assert not any(one["migrated"] for one in seen)
+    assert api("admin", "GET", f"/instances/{begun['id']}").json["version"] == 1, "a preview changes nothing"
+    missing = str(uuid4())
+    ids = [begun["id"], ended["id"], own["id"], missing, "rubbish", second["id"], begun["id"]]
+    done = api("admin", "POST", "/migrations", json={**asked, **WHY, "ids": ids}).json
+    assert [one["id"] for one in done] == ids[:-1]
+    assert [one["migrated"] for one in done] == [True, False, False, False, False, True]
+    for one, words in zip(done[1:5], ("has ended", "your own request", "no case", "no case"), strict=True):
+        assert words in one["refusal"]
+    assert {one["verdict"] for one in done} == {None}
+    for one in (begun, second):
+        assert api("admin", "GET", f"/instances/{one['id']}").json["version"] == asked["version"]
+        assert verified(office, one["id"])
+
+
+def test_taking_many_over_needs_the_role_a_version_a_choice_and_a_reason(
+    api: Caller, begun: dict[str, Any], people: Any, office: Database
+) -> None:
+    people.add("owner", "employee", "owner")
+    asked = {**WHY, "process_id": "footage_retrieval", "version": revised(office), "ids": [begun["id"]]}
+    for username in ("applicant", "operator", "auditor"):
+        assert api.problem(username, "POST", "/migrations", json=asked)[0] == 403
+    for wrong, status in (
+        ({"process_id": "nothing"}, 404),
+        ({"version": 99}, 404),
+        ({"version": "1"}, 400),
+        ({"ids": None}, 400),
+        ({"ids": [1]}, 400),
+        ({"ids": [begun["id"]] * 101}, 400),
+        ({"reason": " "}, 422),
+        ({"reason": None}, 400),
+    ):
+        assert api.problem("owner", "POST", "/migrations", json={**asked, **wrong})[0] == status, wrong
+    assert kinds(office, begun["id"]) == ["start"]
+    (done,) = api("owner", "POST", "/migrations", json=asked).json
+    assert (done["migrated"], done["refusal"]) == (True, "")
+    assert kinds(office, begun["id"]) == ["start", "migrate"]
+
+
 # ---- tasks
 
 

@@ -252,7 +252,12 @@ class _Reading:
         policy = (table.get("hitPolicy") or "UNIQUE").upper()
         aggregation = (table.get("aggregation") or "").upper()
         inputs = tuple(self._input(node) for node in table.findall("{*}input"))
-        outputs = tuple(self._output(node, policy) for node in table.findall("{*}output"))
+        columns = table.findall("{*}output")
+        rows = result_variable(decision)
+        unnamed = (
+            rows if len(columns) == 1 else ""
+        )  # a single output may do without a name: it is the value of the decision
+        outputs = tuple(self._output(node, policy, unnamed) for node in columns)
         if not outputs:
             self.problem(table, "dmn-output", N_("the table has no output"))
         self._check_policy(table, policy, aggregation, outputs)
@@ -263,7 +268,6 @@ class _Reading:
                 self.problem(row, "dmn-rule", told, number=number)
             else:
                 rules.append(self._rule(number, row))
-        rows = result_variable(decision)
         named = table.get("id") or self.decision
         return DecisionTable(self.decision, named, policy, aggregation, rows, inputs, outputs, tuple(rules))
 
@@ -295,8 +299,8 @@ class _Reading:
             self.problem(node, "dmn-cell", N_("the input has no expression"))
         return Input(node.get("label") or expression, expression, self._allowed(node, "inputValues"))
 
-    def _output(self, node: Node, policy: str) -> Output:
-        name = node.get("name") or ""
+    def _output(self, node: Node, policy: str, unnamed: str) -> Output:
+        name = node.get("name") or unnamed
         if not name.isidentifier():
             self.problem(node, "dmn-output", N_("the output needs a variable name"))
         values = (node.findtext("{*}outputValues/{*}text") or "").strip()

@@ -119,15 +119,29 @@ def test_priority_passes_over_outputs_without_values_and_equals_stay_in_the_orde
     assert [row["fee"] for row in ordered] == [1, 5, 9]
 
 
-def test_the_variable_of_a_decision_takes_its_rows() -> None:
-    text = (
-        '<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/"><decision id="fees"><variable name="due"/>'
-        '<decisionTable hitPolicy="COLLECT"><output name="fee"/><output name="who"/><rule><outputEntry><text>1</text>'
-        '</outputEntry><outputEntry><text>"a"</text></outputEntry></rule></decisionTable></decision></definitions>'
+def decided(variable: str, outputs: str, *cells: str) -> dict[str, Any]:
+    """What a table of one rule without inputs gives."""
+    row = "".join(f"<outputEntry><text>{cell}</text></outputEntry>" for cell in cells)
+    tables, problems = parse(
+        etree.fromstring(
+            f'<definitions xmlns="https://www.omg.org/spec/DMN/20191111/MODEL/"><decision id="fees">{variable}'
+            f'<decisionTable hitPolicy="COLLECT">{outputs}<rule>{row}</rule></decisionTable></decision></definitions>'
+        ),
+        "fees.dmn",
     )
-    tables, problems = parse(etree.fromstring(text), "fees.dmn")
     assert problems == []
-    assert tables["fees"].decide({}) == {"due": [{"fee": 1, "who": "a"}]}
+    return tables["fees"].decide({})
+
+
+def test_the_variable_of_a_decision_takes_its_rows() -> None:
+    outputs = output("fee") + output("who")
+    assert decided('<variable name="due"/>', outputs, "1", '"a"') == {"due": [{"fee": 1, "who": "a"}]}
+
+
+def test_an_output_without_a_name_is_the_variable_of_its_decision() -> None:
+    """8.2: a single output has no name, only a value."""
+    assert decided('<variable name="due"/>', "<output/>", "1") == {"due": [1]}
+    assert decided("", "<output/>", "1") == {"fees": [1]}
 
 
 # ---- default outputs, empty cells, allowed values -------------------------------------------------------------------

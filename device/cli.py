@@ -23,7 +23,7 @@ from device import discovery_cli
 from device.limits import Hours, LimitError
 from device.publishing import published
 from device.recorders import DRIVERS, open_recorder
-from device.recorders.base import DeviceError, PlayingRecorder, ProgressCallback, Recorder, Span
+from device.recorders.base import N_, DeviceError, PlayingRecorder, ProgressCallback, Recorder, Span
 from device.recorders.replay import RtspRecorder
 from device.recorders.trust import trusting
 from device.segments import MANIFEST, SegmentedAcquisition, is_long, join
@@ -61,7 +61,7 @@ class DailyHours(click.ParamType[Hours]):
         try:
             found = Hours.parse(times, zone or "Asia/Shanghai")
             if found is None:
-                raise LimitError("Name the hours, like 22:00-06:00.")
+                raise LimitError(N_("Name the hours, like 22:00-06:00."))
             return found
         except LimitError as error:
             self.fail(str(error), param, ctx)

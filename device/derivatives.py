@@ -14,7 +14,7 @@ import ffmpeg
 from device import media
 from device.media import MediaError
 from device.publishing import published
-from device.recorders.base import ProgressCallback
+from device.recorders.base import N_, ProgressCallback
 
 BROWSER_PIXELS = ("yuv420p", "yuvj420p")
 
@@ -71,7 +71,7 @@ def viewing_copy(master: Path, target: Path, progress: ProgressCallback | None =
     contents = media.probe(master)
     video = contents.video
     if video is None or not video.packets:
-        raise MediaError("The file has no picture to view.")
+        raise MediaError(N_("The file has no picture to view."))
     plays = video.codec == "h264" and video.pixel_format in BROWSER_PIXELS
     options: dict[str, Any] = {"c:v": "copy"} if plays else h264(20)
     taken = media.source(master)

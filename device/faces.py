@@ -15,7 +15,7 @@ from typing import Any
 from device import raw_frames
 from device.media import MediaError
 from device.raw_frames import Picture
-from device.recorders.base import ProgressCallback
+from device.recorders.base import N_, ProgressCallback
 from device.regions import Box, Region, tracked
 
 PER_SECOND = 6.0
@@ -56,7 +56,7 @@ def opencv() -> Any:
     try:
         import cv2
     except ImportError as error:
-        raise MediaError("Redaction needs OpenCV: run `make setup`, or install the extra `redaction`.") from error
+        raise MediaError(N_("Redaction needs OpenCV: run `make setup`, or install the extra `redaction`.")) from error
     return cv2
 
 
@@ -68,7 +68,7 @@ def model_path() -> Path:
         model = Path(folder, "centerface.onnx")
         if model.is_file():
             return model
-    raise MediaError("There is no model for faces: run `make setup`, which installs it.")
+    raise MediaError(N_("There is no model for faces: run `make setup`, which installs it."))
 
 
 class Detector:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
 from zoneinfo import ZoneInfo
 
-from device.recorders.base import DeviceError
+from device.recorders.base import N_, DeviceError
 
 BURST_SECONDS = 0.5
 """What was not used of the last half second may be taken at once."""
@@ -37,7 +37,7 @@ class TokenBucket:
 
     def __post_init__(self) -> None:
         if self.rate < 1:
-            raise LimitError("A bandwidth is at least one byte a second.")
+            raise LimitError(N_("A bandwidth is at least one byte a second."))
         self._tokens, self._at = self.rate * BURST_SECONDS, self.clock()
 
     def take(self, size: int) -> float:
@@ -79,13 +79,15 @@ class Hours:
             numbers = [int(part) % 24 if number % 2 == 0 else int(part) for number, part in enumerate(match.groups())]
             start, end = time_of_day(numbers[0], numbers[1]), time_of_day(numbers[2], numbers[3])
         except ValueError as error:
-            raise LimitError(f"{text[:40]!r} are no hours: write them like 22:00-06:00.") from error
+            raise LimitError(N_("%(text)s are no hours: write them like 22:00-06:00."), text=repr(text[:40])) from error
         if start == end:
-            raise LimitError("Hours that end when they begin are no limit: leave them out.")
+            raise LimitError(N_("Hours that end when they begin are no limit: leave them out."))
         try:
             return cls(start, end, ZoneInfo(zone))
         except (KeyError, ValueError, OSError) as error:
-            raise LimitError(f"There is no time zone {zone[:40]!r}: write it like Asia/Shanghai.") from error
+            raise LimitError(
+                N_("There is no time zone %(zone)s: write it like Asia/Shanghai."), zone=repr(zone[:40])
+            ) from error
 
     def __str__(self) -> str:
         return f"{self.start:%H:%M}-{self.end:%H:%M}"

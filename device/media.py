@@ -19,7 +19,7 @@ from typing import IO, Any, cast
 
 import ffmpeg
 
-from device.recorders.base import DeviceError, DiskFullError, ProgressCallback
+from device.recorders.base import N_, DeviceError, DiskFullError, ProgressCallback
 
 MAX_COMPLAINTS = 200
 CONTAINERS = "matroska,webm,mov,mp4,avi,mpegts,mpeg,h264,hevc,wav,dhav"
@@ -28,8 +28,8 @@ CONTAINERS = "matroska,webm,mov,mp4,avi,mpegts,mpeg,h264,hevc,wav,dhav"
 class MediaError(DeviceError):
     """ffmpeg could not read or write a file; the message has its words, `complaints` all of them."""
 
-    def __init__(self, message: str, complaints: Sequence[str] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, template: str, complaints: Sequence[str] = (), **params: object) -> None:
+        super().__init__(template, **params)
         self.complaints = list(complaints)
 
 
@@ -48,7 +48,7 @@ def ffmpeg_path() -> str:
 
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError) as error:
-        raise MediaError("There is no ffmpeg: install it, or install the package imageio-ffmpeg.") from error
+        raise MediaError(N_("There is no ffmpeg: install it, or install the package imageio-ffmpeg.")) from error
 
 
 @lru_cache
@@ -152,9 +152,11 @@ def run(
 def judge(status: int, complaints: Sequence[str]) -> None:
     """Raises DiskFullError or MediaError unless ffmpeg ended well."""
     if status == -signal.SIGXFSZ or any("No space left on device" in x or "File too large" in x for x in complaints):
-        raise DiskFullError("There is no room left on the disk.")
+        raise DiskFullError(N_("There is no room left on the disk."))
     if status != 0:
-        raise MediaError(f"ffmpeg failed: {' '.join(complaints[-3:])[:500] or f'status {status}'}", complaints)
+        raise MediaError(
+            N_("ffmpeg failed: %(reason)s"), complaints, reason=" ".join(complaints[-3:])[:500] or f"status {status}"
+        )
 
 
 def collect(pipe: IO[bytes], complaints: list[str]) -> None:
@@ -372,5 +374,5 @@ def still(stream: Any) -> bytes | None:
         found, _complaints = ffmpeg.run(shown, cmd=_base(), capture_stdout=True, capture_stderr=True)
     except ffmpeg.Error as error:
         complaints = error.stderr.decode("utf-8", "replace").splitlines()
-        raise MediaError(f"ffmpeg failed: {' '.join(complaints[-3:])[:500]}", complaints) from error
+        raise MediaError(N_("ffmpeg failed: %(reason)s"), complaints, reason=" ".join(complaints[-3:])[:500]) from error
     return bytes(found) or None

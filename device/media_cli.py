@@ -19,7 +19,7 @@ from device import derivatives as made
 from device import faces, media, redaction, regions, stills, watermark
 from device.documents.fonts import font_path
 from device.publishing import published
-from device.recorders.base import DeviceError, ProgressCallback
+from device.recorders.base import N_, DeviceError, ProgressCallback
 from device.regions import RegionError
 from device.watermark import Mark
 
@@ -99,7 +99,7 @@ def still(film: Path, out: Path, mark: Mark, font: Path | None, at: float) -> di
     """One picture (JPEG), with --line watermarked."""
     found = watermark.picture(film, at, mark, font or font_path()) if mark.lines else stills.picture(film, at)
     if found is None:
-        raise media.MediaError(f"{film.name} is shorter than {at} seconds.")
+        raise media.MediaError(N_("%(name)s is shorter than %(at)s seconds."), name=film.name, at=at)
     with published(out) as draft:
         draft.write_bytes(found)
     code = {"code": mark.code} if mark.lines else {}

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from device.recorders.base import DiskFullError
+from device.recorders.base import N_, DiskFullError
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -124,7 +124,7 @@ def _drafted(target: Path) -> tuple[Path, int]:
             handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             if error.errno in NO_ROOM:
-                raise DiskFullError(f"There is no room left in {target.parent}.") from error
+                raise DiskFullError(N_("There is no room left in %(folder)s."), folder=str(target.parent)) from error
             raise
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from device.outcome import Outcome, Sink, Source
-from device.recorders.base import DeviceError, RecorderBusyError, RecorderRefusedError, RecorderUnreachableError
+from device.recorders.base import N_, DeviceError, RecorderBusyError, RecorderRefusedError, RecorderUnreachableError
 from device.rtp import Depacketizer, Frame, is_key
 from device.rtsp import ReplaySession
 from device.timeline import CONFIDENCE, SECOND, Jump, SessionClock, Stretches, TrackTimeline, explain
@@ -94,7 +94,7 @@ class Pull:
             failures = 0 if self._count() > before else failures + 1
             if failures > self._patience(reason, error):
                 if not self._count() and reason not in DELIBERATE:
-                    raise RecorderUnreachableError("The recorder stopped answering before the first frame came.")
+                    raise RecorderUnreachableError(N_("The recorder stopped answering before the first frame came."))
                 break
             if reconnections >= limit:
                 self._warn(f"gave up after {reconnections} interruptions")
@@ -235,7 +235,7 @@ class Pull:
             self._past = [False] * len(session.tracks)
             await self.sink.begin(session.tracks, self._pause, self._resume)
         elif [track.name for track in session.tracks] != [line.track.name for line in self.timelines]:
-            raise RecorderRefusedError("After the interruption the recorder offered other tracks than before.")
+            raise RecorderRefusedError(N_("After the interruption the recorder offered other tracks than before."))
         if not session.onvif:
             self._warn("the recorder does not know ONVIF replay: it may play slowly and its times are less certain")
         for line in self.timelines:
@@ -289,7 +289,7 @@ class Pull:
         seconds = 60 + (self.end - self.start) // SECOND
         if self._seen > seconds * MOST_FRAMES or self.received + size > seconds * MOST_BYTES:
             self._warn("the recorder sent far more than footage of this span can be: it was stopped")
-            raise RecorderRefusedError("The recorder sends far more than footage of this span can be.")
+            raise RecorderRefusedError(N_("The recorder sends far more than footage of this span can be."))
 
     def _packet(self, channel: int, data: bytes, start: int, end: int) -> None:
         index = channel >> 1

@@ -20,6 +20,7 @@ from device import media
 from device.derivatives import PLAYABLE, h264, sound
 from device.media import MediaError
 from device.publishing import published
+from device.recorders.base import N_
 
 # Identifiers of Matroska elements (RFC 9559) that are read or written here
 _EBML, _SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
@@ -58,10 +59,10 @@ def _read(pipe: BufferedReader) -> Iterator[Picture]:
         if name in _ENTERED:
             continue
         if size > _LARGEST_PICTURE:
-            raise MediaError("ffmpeg sent a picture that is too large.")
+            raise MediaError(N_("ffmpeg sent a picture that is too large."))
         content = bytearray(size)
         if pipe.readinto(content) != size:
-            raise MediaError("ffmpeg stopped in the middle of a picture.")
+            raise MediaError(N_("ffmpeg stopped in the middle of a picture."))
         if name == _WIDTH:
             width = int.from_bytes(content)
         elif name == _HEIGHT:
@@ -72,7 +73,7 @@ def _read(pipe: BufferedReader) -> Iterator[Picture]:
             at = cluster + int.from_bytes(content[1:3], signed=True)
             del content[:4]  # track number, time within the cluster, flags
             if len(content) != width * height * 3 // 2:
-                raise MediaError("ffmpeg sent a picture of another size.")
+                raise MediaError(N_("ffmpeg sent a picture of another size."))
             yield Picture(at / 1000, width, height, content)
 
 
@@ -86,7 +87,7 @@ def _element(pipe: BufferedReader) -> tuple[int, int] | None:
     first = pipe.read(1)
     length = 9 - first[0].bit_length() if first else 0
     if not 1 <= length <= 8:
-        raise MediaError("ffmpeg sent something else than Matroska.")
+        raise MediaError(N_("ffmpeg sent something else than Matroska."))
     return name, (first[0] & (1 << (8 - length)) - 1) << 8 * (length - 1) | int.from_bytes(pipe.read(length - 1))
 
 

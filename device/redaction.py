@@ -13,7 +13,7 @@ from device.derivatives import Derivative, h264
 from device.faces import opencv
 from device.media import MediaError
 from device.raw_frames import Picture
-from device.recorders.base import ProgressCallback
+from device.recorders.base import N_, ProgressCallback
 from device.regions import Region
 
 Manner = Literal["fill", "pixelate"]
@@ -45,7 +45,7 @@ def redacted(
     try:
         first = next(decoded, None)
         if first is None:
-            raise MediaError("The file has no picture to redact.")
+            raise MediaError(N_("The file has no picture to redact."))
         size = {"width": first.width, "height": first.height}
         with raw_frames.film(target, film, **size, begins=first.at, audible=audible, crf=crf) as made:
             count = 0

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from device import media
 from device.fragments import joined
-from device.recorders.base import DeviceError, DiskFullError
+from device.recorders.base import N_, DeviceError, DiskFullError
 from device.rtp import Frame, TrackFormat
 from device.timeline import RTP_ORIGIN
 
@@ -74,11 +74,13 @@ class Relay:
                 stderr=asyncio.subprocess.PIPE,
             )
         except OSError as error:
-            raise DeviceError(f"ffmpeg could not be started: {error}.") from error
+            raise DeviceError(N_("ffmpeg could not be started: %(error)s."), error=str(error)) from error
         self._watch = asyncio.create_task(self._drain())
         await asyncio.wait({ready, self._watch}, timeout=START_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
-            raise self.failed or DeviceError(f"ffmpeg did not begin to read: {' '.join(self.errors[-3:])}")
+            raise self.failed or DeviceError(
+                N_("ffmpeg did not begin to read: %(errors)s"), errors=" ".join(self.errors[-3:])
+            )
 
     def write(self, track: int, frame: Frame, rtp_time: int) -> None:
         """Pass one frame on, with the RTP time that the container shall show. Gaps in the sequence stay gaps."""
@@ -110,7 +112,7 @@ class Relay:
         self._finishing = True
         listener, process = self._listener, self._process
         if listener is None or process is None or self._watch is None:
-            raise DeviceError("The relay was not started.")
+            raise DeviceError(N_("The relay was not started."))
         if listener.transport is not None:
             for track, channel in sorted(listener.channels.items()):
                 # with a reason, since ffmpeg overlooks RTCP packets of less than twelve bytes
@@ -118,7 +120,7 @@ class Relay:
                 listener.transport.write(b"$" + bytes([channel | 1]) + len(goodbye).to_bytes(2, "big") + goodbye)
         done, _ = await asyncio.wait({self._watch}, timeout=FINISH_SECONDS)
         if not done:
-            raise DeviceError("ffmpeg did not finish writing the file.")
+            raise DeviceError(N_("ffmpeg did not finish writing the file."))
         await self._close()
         if self.failed is not None:
             raise self.failed
@@ -157,9 +159,15 @@ class Relay:
         text = "\n".join(self.errors)
         full = any(os.strerror(number) in text for number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT))
         if full or status == -signal.SIGXFSZ:
-            self.failed = DiskFullError(f"There is no room left for the footage in {self.target.parent}.")
+            self.failed = DiskFullError(
+                N_("There is no room left for the footage in %(folder)s."), folder=str(self.target.parent)
+            )
         elif status != 0 or not self._finishing:
-            self.failed = DeviceError(f"ffmpeg stopped with status {status}: {' '.join(self.errors[-3:])[:500]}")
+            self.failed = DeviceError(
+                N_("ffmpeg stopped with status %(status)s: %(errors)s"),
+                status=status,
+                errors=" ".join(self.errors[-3:])[:500],
+            )
         if self.failed is not None and self._listener is not None:
             self._listener.let_go()
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from urllib.parse import urlsplit
 
 from device.digest import Challenge, DigestLogin
-from device.recorders.base import RecorderBusyError, RecorderRefusedError, RecorderUnreachableError
+from device.recorders.base import N_, RecorderBusyError, RecorderRefusedError, RecorderUnreachableError
 from device.rtp import TrackFormat
 from device.rtsp_messages import MAX_BODY, Limits, Login, Response, clock_range, parse_sdp, range_start, without_login
 
@@ -80,9 +80,9 @@ class ReplaySession(asyncio.Protocol):
         try:
             host, port = parts.hostname, parts.port
         except ValueError as error:
-            raise RecorderRefusedError(f"The replay address is not valid: {error}.") from error
+            raise RecorderRefusedError(N_("The replay address is not valid: %(error)s."), error=str(error)) from error
         if parts.scheme not in ("rtsp", "rtsps") or not host:
-            raise RecorderRefusedError("The replay address must begin with rtsp:// or rtsps:// and name a host.")
+            raise RecorderRefusedError(N_("The replay address must begin with rtsp:// or rtsps:// and name a host."))
         secure = parts.scheme == "rtsps"
         session = cls(url, login, limits, on_packet)
         context = (tls or ssl.create_default_context()) if secure else None
@@ -92,12 +92,20 @@ class ReplaySession(asyncio.Protocol):
                 await asyncio.get_running_loop().create_connection(lambda: session, host, port, ssl=context)
         except ssl.SSLCertVerificationError as error:
             raise RecorderRefusedError(
-                f"The certificate of the recorder at {host}:{port} is not trusted ({error.verify_message}): give its "
-                "own certificate, or that of its authority."
+                N_(
+                    "The certificate of the recorder at %(host)s:%(port)s is not trusted (%(reason)s):"
+                    " give its own certificate, or that of its authority."
+                ),
+                host=host,
+                port=port,
+                reason=error.verify_message,
             ) from error
         except (OSError, TimeoutError) as error:
             raise RecorderUnreachableError(
-                f"No connection to the recorder's replay service at {host}:{port}: {error or 'timed out'}."
+                N_("No connection to the recorder's replay service at %(host)s:%(port)s: %(reason)s."),
+                host=host,
+                port=port,
+                reason=str(error) or "timed out",
             ) from error
         try:
             await session._set_up()
@@ -194,7 +202,7 @@ class ReplaySession(asyncio.Protocol):
         self._aggregate = whole[1] if whole is not None else base
         tracks = parse_sdp(answer.body, base)
         if not tracks:
-            raise RecorderRefusedError("The recorder offers neither video nor audio that can be copied.")
+            raise RecorderRefusedError(N_("The recorder offers neither video nor audio that can be copied."))
         for track in tracks:
             channel = 2 * len(self.tracks)
             transport = ("Transport", f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1}")
@@ -229,18 +237,25 @@ class ReplaySession(asyncio.Protocol):
                 else "The recorder asks for a user name and a password for replay."
             )
         if status == 453 or status == 503:
-            raise RecorderBusyError("The recorder allows no further playback now: wait until another one has ended.")
+            raise RecorderBusyError(
+                N_("The recorder allows no further playback now: wait until another one has ended.")
+            )
         if status == 551:
-            raise OptionNotSupportedError("The recorder does not know ONVIF replay (551).")
+            raise OptionNotSupportedError(N_("The recorder does not know ONVIF replay (551)."))
         if status == 404:
-            raise RecorderRefusedError("The recorder knows no such recording (404): check the recording token.")
+            raise RecorderRefusedError(N_("The recorder knows no such recording (404): check the recording token."))
         if status == 457:
-            raise RecorderRefusedError("The recorder says that the range is not valid (457).")
-        raise RecorderRefusedError(f"The recorder answered {method} with {status} {answer.reason}.")
+            raise RecorderRefusedError(N_("The recorder says that the range is not valid (457)."))
+        raise RecorderRefusedError(
+            N_("The recorder answered %(method)s with %(status)s %(reason)s."),
+            method=method,
+            status=status,
+            reason=answer.reason,
+        )
 
     async def _ask(self, method: str, uri: str, headers: Sequence[tuple[str, str]]) -> Response:
         if self.ended.done():
-            raise RecorderUnreachableError("The recorder closed the replay connection.")
+            raise RecorderUnreachableError(N_("The recorder closed the replay connection."))
         waiting: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         sequence = self._send(method, uri, headers)
         self._waiting[sequence] = waiting
@@ -248,7 +263,9 @@ class ReplaySession(asyncio.Protocol):
             async with asyncio.timeout(self.limits.response):
                 return await waiting
         except TimeoutError as error:
-            raise RecorderUnreachableError(f"The recorder did not answer {method} in time.") from error
+            raise RecorderUnreachableError(
+                N_("The recorder did not answer %(method)s in time."), method=method
+            ) from error
         finally:
             self._waiting.pop(sequence, None)
 
@@ -280,8 +297,10 @@ class ReplaySession(asyncio.Protocol):
         if any(offer.lower().startswith("basic") for offer in offers) and not again:
             if not self._login.allow_basic:
                 raise RecorderRefusedError(
-                    "The recorder accepts only Basic authentication, which sends the password in clear: "
-                    "switch digest on in the recorder, or allow Basic for it."
+                    N_(
+                        "The recorder accepts only Basic authentication, which sends the password in clear:"
+                        " switch digest on in the recorder, or allow Basic for it."
+                    )
                 )
             self._basic = True
             return True
@@ -298,7 +317,7 @@ class ReplaySession(asyncio.Protocol):
         self._finish("eof" if exc is None else "cut")
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(RecorderUnreachableError("The recorder closed the replay connection."))
+                waiting.set_exception(RecorderUnreachableError(N_("The recorder closed the replay connection.")))
 
     def data_received(self, data: bytes) -> None:
         if self.ended.done():
@@ -342,17 +361,17 @@ class ReplaySession(asyncio.Protocol):
         self._early.append((channel, packet))
         self._early_bytes += len(packet) + 64
         if self._early_bytes > MAX_EARLY:
-            raise RecorderRefusedError("The recorder sends footage before it was asked to.")
+            raise RecorderRefusedError(N_("The recorder sends footage before it was asked to."))
 
     def _message(self, data: bytes, start: int) -> int:
         """Read one RTSP message; the position after it, or -1 when it has not wholly arrived."""
         first = data[start]
         if not 0x41 <= first <= 0x5A:
-            raise RecorderRefusedError("The recorder sent something that is not RTSP.")
+            raise RecorderRefusedError(N_("The recorder sent something that is not RTSP."))
         stop = data.find(b"\r\n\r\n", start, start + MAX_HEADER)
         if stop < 0:
             if len(data) - start >= MAX_HEADER:
-                raise RecorderRefusedError("The recorder sent an RTSP header that is too long.")
+                raise RecorderRefusedError(N_("The recorder sent an RTSP header that is too long."))
             return -1
         lines = data[start:stop].decode("utf-8", "replace").split("\r\n")
         headers = []
@@ -362,7 +381,7 @@ class ReplaySession(asyncio.Protocol):
                 headers.append((name.strip().lower(), value.strip()))
         length = next((value for name, value in headers if name == "content-length"), "0")
         if not re.fullmatch(r"\d{1,7}", length) or int(length) > MAX_BODY:
-            raise RecorderRefusedError("The recorder sent an RTSP message that is too long.")
+            raise RecorderRefusedError(N_("The recorder sent an RTSP message that is too long."))
         end = stop + 4 + int(length)
         if end > len(data):
             return -1

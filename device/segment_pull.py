@@ -10,7 +10,7 @@ from typing import Any
 
 from device.outcome import Outcome
 from device.pull import DELIBERATE, MAX_LEAD_BYTES, Pull
-from device.recorders.base import DeviceError, RecorderRefusedError, Seam
+from device.recorders.base import N_, DeviceError, RecorderRefusedError, Seam
 from device.rtp import Frame, is_key
 from device.rtsp import ReplaySession
 from device.timeline import SECOND
@@ -40,7 +40,7 @@ class SegmentPull(Pull):
         """As `Pull.run`. Raises SeamMissedError when the key frame of `opening` did not come."""
         outcome = await super().run()
         if self.opening is not None and outcome.end_reason in DELIBERATE:
-            raise SeamMissedError("The recorder no longer sends the key frame with which the segment begins.")
+            raise SeamMissedError(N_("The recorder no longer sends the key frame with which the segment begins."))
         return replace(outcome, seam=self.met)
 
     def _at_end(self, *, exactly: bool = False) -> bool:
@@ -125,5 +125,5 @@ class SegmentPull(Pull):
     def _wait(self, index: int, frame: Frame, at: int) -> None:
         self._waiting_bytes += frame.size
         if self._waiting_bytes > MAX_LEAD_BYTES:
-            raise RecorderRefusedError("The recorder sends sound for too long without a picture.")
+            raise RecorderRefusedError(N_("The recorder sends sound for too long without a picture."))
         self._waiting.append((index, frame, at))

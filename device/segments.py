@@ -24,6 +24,7 @@ from typing import Any
 from device import media
 from device.publishing import clear_folder, hold, published
 from device.recorders.base import (
+    N_,
     ClockOffset,
     DeviceError,
     Part,
@@ -152,15 +153,22 @@ class SegmentedAcquisition:
             reports = list(noted["segments"])
             same = noted["asked"] == self._asked()
         except (ValueError, KeyError, TypeError) as error:
-            raise OtherSpanError(f"{path} is no list of segments: remove {self.folder}, then try again.") from error
+            raise OtherSpanError(
+                N_("%(path)s is no list of segments: remove %(folder)s, then try again."), path=path, folder=self.folder
+            ) from error
         if not same:
             raise OtherSpanError(
-                f"{self.folder} was begun for another span, recording or recorder: remove it, or name another place."
+                N_("%(folder)s was begun for another span, recording or recorder: remove it, or name another place."),
+                folder=self.folder,
             )
         for report in reports:
             file = self.folder / report["file"]
             if not file.is_file() or media.sha256(file) != report["sha256"]:
-                raise OtherSpanError(f"{file} is not what was retrieved: remove {self.folder}, then try again.")
+                raise OtherSpanError(
+                    N_("%(file)s is not what was retrieved: remove %(folder)s, then try again."),
+                    file=file,
+                    folder=self.folder,
+                )
         return reports
 
     def _asked(self) -> dict[str, Any]:
@@ -249,7 +257,9 @@ def _alone(folder: Path) -> Iterator[None]:
     try:
         handle = hold(folder)
     except BlockingIOError as error:
-        raise DeviceError(f"Another process is retrieving into {folder}: wait until it has ended.") from error
+        raise DeviceError(
+            N_("Another process is retrieving into %(folder)s: wait until it has ended."), folder=folder
+        ) from error
     try:
         yield
     finally:
@@ -357,7 +367,8 @@ def join(
     shapes = [[each[key] for key in ("codecs", "width", "height")] for each in segments]
     if any(shape != shapes[0] for shape in shapes):
         raise DeviceError(
-            f"The footage changes its codec or its size and cannot be one file: the segments are in {folder}."
+            N_("The footage changes its codec or its size and cannot be one file: the segments are in %(folder)s."),
+            folder=folder,
         )
     listing = folder / "order.ffconcat"
     lines = ["ffconcat version 1.0"]
@@ -373,7 +384,11 @@ def join(
         video = media.survey(draft).video
         stored = video.packets if video is not None else report["frames"]
         if stored != report["frames"]:
-            raise DeviceError(f"The segments hold {report['frames']} pictures, one file of them {stored}: keep them.")
+            raise DeviceError(
+                N_("The segments hold %(frames)s pictures, one file of them %(stored)s: keep them."),
+                frames=report["frames"],
+                stored=stored,
+            )
         joined = {"file": target.name, "size": draft.stat().st_size, "sha256": media.sha256(draft)}
     native = [{**each, "file": f"{folder.name}/{each['file']}"} for each in report["native"]]
     return {**report, **joined, "native": native}

@@ -121,7 +121,11 @@ class FolderStore:
                 self._same(target, key, digest, watch)
                 return
             if source.stat().st_size > shutil.disk_usage(existing(target)).free:
-                raise DiskFullError(f"the store {self.name} has no room for {source.name}: free some space")
+                raise DiskFullError(
+                    N_("the store %(name)s has no room for %(file)s: free some space"),
+                    name=self.name,
+                    file=source.name,
+                )
             temporary = self._temporary()
             try:
                 copied = copy_hashing(source, temporary, watch)
@@ -306,7 +310,7 @@ def translated(place: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise DiskFullError(f"no room left for {place}: free some space and try again") from error
+            raise DiskFullError(N_("no room left for %(place)s: free some space and try again"), place=place) from error
         raise StoreError(N_("%(place)s: %(reason)s"), place=place, reason=error.strerror or str(error)) from error
 
 

@@ -20,7 +20,7 @@ from device import media
 from device.derivatives import PLAYABLE, Derivative, h264, sound
 from device.media import MediaError
 from device.publishing import published
-from device.recorders.base import ProgressCallback
+from device.recorders.base import N_, ProgressCallback
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no letter that is taken for a digit."""
@@ -85,7 +85,7 @@ def watermarked(
     """
     contents = media.probe(film)
     if contents.video is None or not contents.video.packets:
-        raise MediaError("The file has no picture to mark.")
+        raise MediaError(N_("The file has no picture to mark."))
     taken, heard = media.source(film), sound(contents)
     options = {**h264(23), **heard}
     with _written(mark) as (text, code), published(target) as draft:

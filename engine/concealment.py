@@ -6,17 +6,17 @@ from typing import Any
 
 from engine import personal
 from engine.db import Database
-from engine.errors import BpmnError, DiaoquError
-from engine.jobs import ClaimedJob, describe
+from engine.errors import BpmnError, DiaoquError, Sentence, sentence_of
+from engine.jobs import ClaimedJob
 from engine.operators import Operator
 
 
 class ConcealedError(DiaoquError):
     """An operator failed; the message says how, without the personal data that it was given."""
 
-    def __init__(self, message: str, *, permanent: bool) -> None:
+    def __init__(self, told: Sentence, *, permanent: bool) -> None:
         self.permanent = permanent
-        super().__init__("%(message)s", message=message)
+        super().__init__(told.template, **told.params)
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,25 @@ class Concealment:
             text = text.replace(plain, "[…]")
         return text
 
+    def sentence(self, sentence: Sentence) -> Sentence:
+        """The same, with a mark in each part that holds personal data."""
+        params = {
+            name: self.sentence(value) if isinstance(value, Sentence) else self.text(str(value))
+            for name, value in sentence.params.items()
+        }
+        return Sentence(sentence.template, params)
+
     def error(self, error: Exception) -> Exception:
         """An error that says the same without personal data, and that has no trace to it."""
         if not self.shown:
             return error
         if isinstance(error, BpmnError):
             return BpmnError(error.code, self.text(error.message))
-        return ConcealedError(self.text(describe(error)), permanent=bool(getattr(error, "permanent", False)))
+        told = sentence_of(error)
+        hidden = self.sentence(told)
+        if str(hidden) != self.text(str(told)):  # personal data stands across its parts
+            hidden = Sentence(self.text(str(told)))
+        return ConcealedError(hidden, permanent=bool(getattr(error, "permanent", False)))
 
 
 def shown_to(database: Database, found: Operator, job: ClaimedJob) -> tuple[dict[str, Any], Concealment]:

@@ -5,7 +5,7 @@ catalogues, so the web layer can say the same in the reader's language: `gettext
 `web/errors.py` maps the classes to HTTP.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,7 +27,34 @@ class Sentence:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return self.template % self.params if self.params else self.template
+        return self.said(str)
+
+    def said(self, translate: Callable[[str], str]) -> str:
+        """The text in the language of `translate`, which gives a template's translation."""
+        text = translate(self.template) if self.template else ""
+        params = {
+            name: value.said(translate) if isinstance(value, Sentence) else value for name, value in self.params.items()
+        }
+        return text % params if params else text
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON, everything but sentences as text, without what databases do not take."""
+        params = {
+            name: value.stored() if isinstance(value, Sentence) else _storable(str(value))
+            for name, value in self.params.items()
+        }
+        return {"template": _storable(self.template), "params": params}
+
+    @classmethod
+    def restored(cls, value: Any) -> "Sentence":
+        """The sentence that was stored. Raises TypeError or KeyError: `value` is none."""
+        params = {
+            name: cls.restored(one) if isinstance(one, dict) else one for name, one in dict(value["params"]).items()
+        }
+        return cls(value["template"], params)
+
+    def __bool__(self) -> bool:
+        return bool(self.template)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sentence) and str(self) == str(other)
@@ -39,6 +66,10 @@ class Sentence:
         return hash(str(self))
 
 
+def _storable(text: str) -> str:
+    return text.encode(errors="replace").decode().replace("\x00", "")
+
+
 class DiaoquError(Exception):
     """Something went wrong that a person can act on.
 
@@ -46,9 +77,9 @@ class DiaoquError(Exception):
     """
 
     def __init__(self, template: str, **params: Any) -> None:
+        super().__init__(template % params if params else template)
         self.template = template
         self.params = params
-        super().__init__(template % params if params else template)
 
     @property
     def sentence(self) -> Sentence:
@@ -141,11 +172,27 @@ class ExpressionError(EngineError):
 class BpmnError(Exception):
     """A modelled failure: goes to the boundary error event with this code, or becomes an incident (DESIGN, Flow)."""
 
-    def __init__(self, code: str, message: str = "") -> None:
+    def __init__(self, code: str, message: str | Sentence = "") -> None:
         self.code = code
-        self.message = message
-        super().__init__(f"{code}: {message}" if message else code)
+        self.message = str(message)
+        self.sentence = Sentence("%(code)s: %(message)s", {"code": code, "message": message})
+        if not self.message:
+            self.sentence = Sentence(code)
+        super().__init__(str(self.sentence))
 
 
 class JobCancelledError(Exception):
     """The job's lease was lost or its task was cancelled: stop at once and leave nothing published."""
+
+
+def sentence_of(error: BaseException) -> Sentence:
+    """What an error says to people. The recorder tools, which know no engine, give theirs template and params too."""
+    if isinstance(error, InvalidFormError):
+        fields = [Sentence("%(field)s: %(told)s", {"field": key, "told": why}) for key, why in error.fields.items()]
+        template = "; ".join(f"%(field{place})s" for place in range(len(fields)))
+        return Sentence(template, {f"field{place}": field for place, field in enumerate(fields)})
+    if isinstance(error, BpmnError):
+        return error.sentence
+    if (written := getattr(error, "template", None)) is not None:
+        return Sentence(written, getattr(error, "params", {}))
+    return Sentence("%(kind)s: %(message)s", {"kind": type(error).__name__, "message": str(error)})

@@ -30,11 +30,14 @@ from engine.errors import (
     BpmnError,
     ConflictError,
     DiaoquError,
+    EngineError,
     InvalidFormError,
     JobCancelledError,
     NotAllowedError,
     NotFoundError,
     PostponedError,
+    Sentence,
+    sentence_of,
 )
 from engine.models import Instance, Job
 from engine.spiff import RefusedInputError
@@ -117,7 +120,7 @@ def _give_up(database: Database, job_id: UUID) -> None:
         job = _locked(session, job_id)
         expired = job.state == "running" and job.lease_until is not None and job.lease_until < lease_clock(session)
         if expired and job.attempts > retries_of(job):
-            _become_incident(session, job, "The worker was lost at every attempt.")
+            _become_incident(session, job, EngineError(N_("The worker was lost at every attempt.")))
 
 
 def _busy(session: Session, job: Job, at: datetime) -> bool:
@@ -178,7 +181,7 @@ def finish(database: Database, job: ClaimedJob, value: Any) -> None:
     """
     with database.transaction() as session:
         instance, row = _hold(session, job)
-        _end(row, "done", "")
+        _end(row, "done", Sentence(""))
         if instance.state == "suspended":
             _keep(row, {"value": value})
         else:
@@ -203,17 +206,20 @@ def fail(database: Database, job: ClaimedJob, error: Exception) -> str:
             pass  # rolled back; below it becomes an incident
     with database.transaction() as session:
         _instance, row = _hold(session, job)
-        message = describe(error)
         if isinstance(error, PostponedError):
-            row.state, row.owner, row.lease_until, row.error = "ready", None, None, ""
+            row.state, row.owner, row.lease_until, row.error = "ready", None, None, Sentence("")
             row.attempts, row.due_at = max(0, row.attempts - 1), error.until
-            row.progress = {**(row.progress or {}), "note": error.template, "note_params": dict(error.params)}
+            row.progress = {
+                **(row.progress or {}),
+                "note": error.template,
+                "note_params": error.sentence.stored()["params"],
+            }
             return row.state
         permanent = isinstance(error, BpmnError) or bool(getattr(error, "permanent", False))
         if permanent or row.attempts > retries_of(row):
-            _become_incident(session, row, message)
+            _become_incident(session, row, error)
         else:
-            row.state, row.owner, row.lease_until, row.error = "ready", None, None, message
+            row.state, row.owner, row.lease_until, row.error = "ready", None, None, sentence_of(error)
             row.due_at = lease_clock(session) + backoff(row)
         return row.state
 
@@ -222,7 +228,7 @@ def _deliver(database: Database, job: ClaimedJob, error: BpmnError) -> str:
     with database.transaction() as session:
         instance, row = _hold(session, job)
         outcome = {"code": error.code, "message": error.message[:ERROR_LENGTH]}
-        _end(row, "failed", describe(error))
+        _end(row, "failed", sentence_of(error))
         if instance.state == "suspended":
             _keep(row, outcome)
         else:
@@ -230,7 +236,7 @@ def _deliver(database: Database, job: ClaimedJob, error: BpmnError) -> str:
         return row.state
 
 
-def _end(job: Job, state: str, error: str) -> None:
+def _end(job: Job, state: str, error: Sentence) -> None:
     job.state, job.owner, job.lease_until, job.error = state, None, None, error
     job.ended_at = clock.now()
 
@@ -262,7 +268,7 @@ def release(session: Session, instance: Instance) -> None:
                 instances.step(session, instance, kind, payload, by=job.operator)
         except (ConflictError, InvalidFormError) as error:
             job.outcome = None
-            _become_incident(session, job, describe(error))
+            _become_incident(session, job, error)
 
 
 def _hold(session: Session, job: ClaimedJob) -> tuple[Instance, Job]:
@@ -283,7 +289,7 @@ def _locked(session: Session, job_id: UUID) -> Job:
 
 
 def describe(error: Exception) -> str:
-    """An error in one line, without the stack."""
+    """An error in one line, in English, without the stack: for the history."""
     if isinstance(error, InvalidFormError):
         found = "; ".join(f"{path}: {problem}" for path, problem in error.fields.items())
     else:
@@ -338,11 +344,13 @@ def get(session: Session, job_id: UUID) -> Job:
     return found
 
 
-def _become_incident(session: Session, job: Job, message: str) -> None:
+def _become_incident(session: Session, job: Job, error: Exception) -> None:
     at = clock.now()
-    job.state, job.owner, job.lease_until, job.error = "incident", None, None, message
+    job.state, job.owner, job.lease_until, job.error = "incident", None, None, sentence_of(error)
     instance = instances.lock(session, job.instance_id)
-    _record(session, instance, "incident", job, by=job.operator, facts={"error": message, "attempts": job.attempts})
+    _record(
+        session, instance, "incident", job, by=job.operator, facts={"error": describe(error), "attempts": job.attempts}
+    )
     projections.tell_operations(session, job, at)
 
 
@@ -370,9 +378,9 @@ def retry(session: Session, job_id: UUID, *, by: str, params: Mapping[str, Any] 
         payloads.encode(dict(params))
         job.params = personal.seal_anew(session, instance.id, job.params, params)
     refusal = projections.place(session, job)
-    if refusal:
-        raise ConflictError("%(message)s", message=refusal)
-    job.state, job.attempts, job.due_at, job.error = "ready", 0, lease_clock(session), ""
+    if refusal is not None:
+        raise ConflictError(refusal.template, **refusal.params)
+    job.state, job.attempts, job.due_at, job.error = "ready", 0, lease_clock(session), Sentence("")
     _record(session, instance, "retry_job", job, by=by, facts={"params": job.params})
     wakeup.announce(session, [(job.site, job.id, job.epoch)])
     return job

@@ -31,7 +31,7 @@ from engine import (
     wakeup,
 )
 from engine.db import Database
-from engine.errors import N_, ConflictError, DiaoquError, NotFoundError
+from engine.errors import N_, ConflictError, DiaoquError, NotFoundError, Sentence, sentence_of
 from engine.models import Instance, Message, ProcessDefinition, StartEvent
 from engine.spiff import Thrown
 
@@ -110,7 +110,7 @@ def _ask_the_unknown(database: Database, at: datetime) -> None:
 
 
 def _deliver(database: Database, message_id: UUID, at: datetime, kept: timedelta) -> bool:
-    error = ""
+    error = Sentence("")
     try:
         with database.transaction() as session:
             message = _locked(session, message_id)
@@ -120,10 +120,10 @@ def _deliver(database: Database, message_id: UUID, at: datetime, kept: timedelta
             if message.state != "waiting":
                 return message.state == "delivered"
     except DiaoquError as refusal:
-        error = str(refusal)
+        error = refusal.sentence
         _LOG.warning("message %s could not be delivered: %s", message_id, error)
     except Exception as fault:  # noqa: BLE001 - one that nobody can take must not keep back those behind it
-        error = f"{type(fault).__name__}: {fault}"
+        error = sentence_of(fault)
         _LOG.exception("message %s could not be delivered", message_id)
     with database.transaction() as session:
         message = _locked(session, message_id)
@@ -137,9 +137,9 @@ def _locked(session: Session, message_id: UUID) -> Message | None:
     return session.scalars(query.with_for_update(skip_locked=True)).one_or_none()
 
 
-def _postpone(session: Session, message: Message, at: datetime, kept: timedelta, error: str) -> None:
+def _postpone(session: Session, message: Message, at: datetime, kept: timedelta, error: Sentence) -> None:
     expires_at = message.expires_at or message.sent_at + kept
-    message.error = error[:4000]
+    message.error = error
     if expires_at > at:
         message.due_at = min(expires_at, at + LOOK_AGAIN)
         return
@@ -163,7 +163,7 @@ def _attempt(session: Session, message: Message, at: datetime, by: str) -> None:
     else:
         taken = _receive_message(session, message, at, by)
     if taken is not None:
-        message.state, message.received_by, message.payload, message.error = "delivered", taken.id, None, ""
+        message.state, message.received_by, message.payload, message.error = "delivered", taken.id, None, Sentence("")
     if message.state != "waiting":
         message.ended_at = at
 
@@ -263,7 +263,7 @@ def deliver_now(database: Database, message_id: UUID, reason: str, *, by: str) -
             return message
         message.ended_by = message.reason = ""
         if refusal is not None:
-            message.error = str(refusal)[:4000]
+            message.error = refusal.sentence
     raise refusal or ConflictError(N_("Nobody waits for the message %(name)s just now."), name=message.name)
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from engine import numbers
+from engine.errors import Sentence
 
 
 class Instant(TypeDecorator[datetime]):
@@ -55,6 +56,35 @@ class Json(TypeDecorator[Any]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
         return None if value is None else orjson.loads(value)
+
+
+LONGEST_TOLD = 4000
+
+
+class Told(TypeDecorator[Sentence]):
+    """A sentence that people read in their language later, as JSON: `{"template", "params"}`, see `Sentence.stored`.
+
+    What is no such JSON was written before sentences were stored, and is said as it stands. What is too long is
+    cut, and stays English.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Sentence | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if len(english := str(value)) > LONGEST_TOLD:
+            value = Sentence(english[:LONGEST_TOLD])
+        return orjson.dumps(value.stored()).decode() if value else ""
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Sentence | None:  # noqa: ARG002
+        if value is None:
+            return None
+        try:
+            return Sentence.restored(orjson.loads(value))
+        except (ValueError, TypeError, KeyError):
+            return Sentence(value)
 
 
 class Base(DeclarativeBase):
@@ -395,7 +425,7 @@ class Job(Base):
     backoff: Mapped[int | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    error: Mapped[str] = mapped_column(Text, default="")
+    error: Mapped[Sentence] = mapped_column(Told, default=Sentence(""))
     outcome: Mapped[dict[str, Any] | None]
     exclusive_key: Mapped[str] = mapped_column(String(100), default="")
     exclusive_limit: Mapped[int] = mapped_column(default=1)
@@ -479,7 +509,7 @@ class Message(Base):
     ended_at: Mapped[datetime | None]
     ended_by: Mapped[str] = mapped_column(String(64), default="")
     reason: Mapped[str] = mapped_column(Text, default="")
-    error: Mapped[str] = mapped_column(Text, default="")
+    error: Mapped[Sentence] = mapped_column(Told, default=Sentence(""))
     __table_args__ = (Index(None, "state", "due_at"), Index(None, "state", "name"))
 
 

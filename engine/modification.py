@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from engine import definitions, history, instances, live, personal, replay, versions
-from engine.errors import N_, ConflictError, NotFoundError
+from engine.errors import N_, ConflictError, NotFoundError, Sentence
 from engine.models import Instance, Task
 from engine.projections import OPEN
 from engine.spiff import StepResult
@@ -72,7 +72,7 @@ class Preview:
     active: Mapping[str, int]
     opens: Sequence[str]
     runs: Sequence[str]
-    fails: Mapping[str, str]
+    fails: Mapping[str, Sentence]
     data: Mapping[str, Any]
 
 
@@ -87,7 +87,7 @@ def preview(session: Session, instance_id: UUID | str, change: Change, reason: s
             active=_active(session, identifier) if result.state in ("running", "suspended") else {},
             opens=[task.element for task in result.opened],
             runs=[job.element for job in result.jobs],
-            fails={element: message for _task, element, message in result.incidents},
+            fails={element: told for _task, element, told in result.incidents},
             data=result.data,
         )
     finally:

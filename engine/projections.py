@@ -13,11 +13,13 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from engine import calendar, identity, notifications, operators, wakeup
-from engine.errors import N_, DiaoquError, ExpressionError
+from engine.errors import N_, DiaoquError, ExpressionError, Sentence
 from engine.models import Base, Instance, Job, Task
 from engine.spiff import CompiledDefinition, ElementInfo, Execution, JobRequest, OpenedTask, StepResult
 
 OPEN = ("open", "claimed")
+LONGEST_TOLD = 500
+"""Characters of an error in a notice; the page of the incident says all of it."""
 UNDECIDED = ("ready", "running", "held", "incident")
 ENDED = ("completed", "cancelled")
 """States of tasks, of jobs that may still move their instance, and of instances that nothing moves any more."""
@@ -75,8 +77,8 @@ def project(
         tell_candidates(session, opened, by, at)
     asked = [_job(session, instance, compiled.elements[request.element], request, at) for request in result.jobs]
     session.add_all(asked)
-    for task_id, element, message in result.incidents:
-        failed = _failed_element(instance, compiled.elements[element], task_id, message, at)
+    for task_id, element, told in result.incidents:
+        failed = _failed_element(instance, compiled.elements[element], task_id, told, at)
         session.add(failed)
         tell_operations(session, failed, at)
     if asked:
@@ -216,13 +218,13 @@ def _job(session: Session, instance: Instance, info: ElementInfo, request: JobRe
         created_at=at,
     )
     refusal = place(session, job)
-    if refusal:
-        job.state, job.error = "incident", refusal
+    if refusal is not None:
+        job.state, job.error = "incident", refusal.sentence
         tell_operations(session, job, at)
     return job
 
 
-def place(session: Session, job: Job) -> str:
+def place(session: Session, job: Job) -> DiaoquError | None:
     """Decide on which site and beside what else `job` may run; answers why it cannot run at all, or nothing."""
     try:
         found = operators.get(job.operator)
@@ -230,11 +232,11 @@ def place(session: Session, job: Job) -> str:
         if found.exclusive is not None:
             job.exclusive_key, job.exclusive_limit, job.site = found.exclusive(session, job.params)
     except DiaoquError as error:
-        return str(error)
-    return ""
+        return error
+    return None
 
 
-def _failed_element(instance: Instance, info: ElementInfo, task_id: UUID, message: str, at: datetime) -> Job:
+def _failed_element(instance: Instance, info: ElementInfo, task_id: UUID, told: Sentence, at: datetime) -> Job:
     """A script or condition that failed stands among the incidents; its row has no operator."""
     return Job(
         id=uuid4(),
@@ -246,18 +248,19 @@ def _failed_element(instance: Instance, info: ElementInfo, task_id: UUID, messag
         params={},
         state="incident",
         due_at=at,
-        error=message,
+        error=told,
         created_at=at,
     )
 
 
 def tell_operations(session: Session, job: Job, at: datetime) -> None:
     """Notify operators and administrators of an incident."""
+    told = job.error if len(str(job.error)) <= LONGEST_TOLD else Sentence(str(job.error)[:LONGEST_TOLD])
     notifications.notify(
         session,
         {*identity.members(session, "operator"), *identity.members(session, "admin")},
         N_("Incident at %(name)s: %(error)s"),
-        {"name": job.name, "error": job.error[:500]},
+        {"name": job.name, "error": told.stored()},
         link="/operations",
         instance_id=job.instance_id,
         at=at,

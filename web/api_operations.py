@@ -30,7 +30,7 @@ from web.api import BadRequestError, body, identifier, json, member, task_json, 
 from web.auth import person
 from web.edge import database, reading, transaction
 from web.errors import message_of
-from web.i18n import _
+from web.i18n import _, told
 from web.visibility import (
     ADMINISTRATORS,
     OPERATORS,
@@ -130,7 +130,10 @@ def preview_modification(id: str) -> Response:
     change, reason = _change(posted), member(posted, "reason", str)
     with transaction() as session:
         seen = modification.preview(session, found.id, change, reason, by=person().username)
-    return json({name: getattr(seen, name) for name in ("state", "active", "opens", "runs", "fails", "data")})
+    fails = {element: told(sentence) for element, sentence in seen.fails.items()}
+    return json(
+        {**{name: getattr(seen, name) for name in ("state", "active", "opens", "runs", "data")}, "fails": fails}
+    )
 
 
 @blueprint.post("/instances/<id>/restart")
@@ -316,7 +319,7 @@ def job_json(found: Job) -> dict[str, Any]:
         "id instance_id task_id element name operator site state due_at attempts error progress created_at started_at "
         "ended_at"
     )
-    return {name: getattr(found, name) for name in names.split()}
+    return {name: told(getattr(found, name)) for name in names.split()}
 
 
 @blueprint.get("/jobs")
@@ -368,7 +371,7 @@ def message_json(found: Message) -> dict[str, Any]:
     names = (
         "id name business_key state sender_id sender_element sent_by sent_at error received_by ended_at ended_by reason"
     )
-    return {name: getattr(found, name) for name in names.split()}
+    return {name: told(getattr(found, name)) for name in names.split()}
 
 
 @blueprint.get("/messages")

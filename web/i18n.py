@@ -120,14 +120,13 @@ def format_bytes(size: float | None) -> str:
 
 
 def say(template: str, params: Mapping[str, Any] | None = None) -> str:
-    """A message of the engine or the device (template and parameters) in the reader's language."""
-    text = _(template)
-    return text % {name: told(value) for name, value in params.items()} if params else text
+    """A message of the engine or the device (template and parameters, also as stored) in the reader's language."""
+    return Sentence.restored({"template": template, "params": params or {}}).said(_)
 
 
 def told(value: Any) -> Any:
     """A sentence in the reader's language; every other value as it is."""
-    return say(value.template, value.params) if isinstance(value, Sentence) else value
+    return value.said(_) if isinstance(value, Sentence) else value
 
 
 def _keep_choice(response: Response) -> Response:

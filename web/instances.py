@@ -21,7 +21,7 @@ from web import brief, diagrams, people, progress
 from web.auth import person, requires
 from web.edge import reading, transaction
 from web.errors import message_of
-from web.i18n import ZONE, _
+from web.i18n import ZONE, _, told
 from web.visibility import ADMINISTRATORS, OPERATORS, may_see, operable_instance
 
 blueprint = Blueprint("instances", __name__, url_prefix="/operations/instances")
@@ -228,7 +228,9 @@ def _modify_page(instance: Instance, seen: Preview | None, refusal: str) -> str:
         expected=list(zip(seen.active.values(), _names(session, instance, list(seen.active)), strict=True))
         if seen
         else [],
-        fails=list(zip(_names(session, instance, list(seen.fails)), seen.fails.values(), strict=True)) if seen else [],
+        fails=list(zip(_names(session, instance, list(seen.fails)), map(told, seen.fails.values()), strict=True))
+        if seen
+        else [],
         data=_pretty(seen.data if seen else instance.data),
         refusal=refusal,
     )

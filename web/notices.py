@@ -9,7 +9,7 @@ from flask_login import current_user
 from sqlalchemy import select
 
 from engine import clock, notifications
-from engine.errors import N_, NotFoundError
+from engine.errors import N_, NotFoundError, Sentence
 from engine.models import Instance, Notification
 from web.auth import person
 from web.diagrams import labels
@@ -77,6 +77,8 @@ def notice_text(notice: Notification) -> str:
 
 
 def _shown(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        return Sentence.restored(value).said(_)
     if not isinstance(value, str):
         return value
     return format_time(value) if INSTANT.fullmatch(value) else names.get(value, value)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from device.models import Case
 from engine.db import Database
-from engine.errors import N_, NotFoundError
+from engine.errors import N_, NotFoundError, Sentence
 from engine.models import Instance, Job
 from engine.projections import ENDED
 from web.auth import person
@@ -43,7 +43,7 @@ def facts(job: Job, names: dict[str, str] | None = None, say: Say = str) -> dict
     known = job.progress or {}
     note = known.get("note") or known.get("step")
     if isinstance(known.get("note_params"), dict):
-        note = say(str(note)) % known["note_params"]
+        note = Sentence.restored({"template": str(note), "params": known["note_params"]}).said(say)
     return {
         "id": str(job.id),
         "name": (names or {}).get(job.name, job.name),
@@ -58,7 +58,7 @@ def facts(job: Job, names: dict[str, str] | None = None, say: Say = str) -> dict
         "recorder": known.get("recorder"),
         "camera": known.get("camera") or (job.params or {}).get("camera"),
         "note": note,
-        "error": job.error if job.state in {"incident", "failed"} else "",
+        "error": job.error.said(say) if job.state in {"incident", "failed"} else "",
     }
 
 

@@ -44,7 +44,7 @@ from device.registers import RegisteredCamera
 from device.segments import SegmentedAcquisition, is_long, take_over
 from device.storage import DigestMismatchError, FixityError, hash_file, make_folder, write_file
 from engine import clock
-from engine.errors import N_, PostponedError
+from engine.errors import N_, PostponedError, sentence_of
 from engine.operators import JobContext, operator
 
 FINISHED = "finished.json"
@@ -179,7 +179,7 @@ def _in_segments(
                 until=clock.now() + BREATH,
                 count=came,
                 recorder=camera.recorder_name,
-                reason=str(error),
+                reason=sentence_of(error),
             ) from error
         raise
     files = [{"folder": str(folder), "report": each} for each in acquisition.reports()]

@@ -31,7 +31,7 @@ from device.recorders.base import (
 from device.registers import RegisteredCamera
 from device.storage import FolderStore, existing, open_stores
 from engine import clock, jobs
-from engine.errors import N_, NotFoundError
+from engine.errors import N_, NotFoundError, sentence_of
 from engine.operators import JobContext, operator
 
 BYTES_PER_SECOND = 500_000
@@ -147,7 +147,7 @@ def _recorder_checks(context: JobContext, keys: list[str], asked: Span) -> list[
             recorder = reached.get(camera.recorder) or camera.connect()
             clock = recorder.probe().clock
         except (DeviceError, NotFoundError, registers.SecretError) as error:
-            checks.append(_check(key, name, False, "%(reason)s", reason=str(error)))
+            checks.append(_refusal(key, name, error))
             continue
         reached[camera.recorder] = recorder
         held = _held(context, key, asked)
@@ -193,7 +193,7 @@ def _playback_check(context: JobContext, camera: RegisteredCamera, recorder: Rec
         try:
             recorder.rehearse(camera.recording, span)
         except DeviceError as error:
-            return _check("", camera.recorder_name, False, "%(reason)s", reason=str(error))
+            return _refusal("", camera.recorder_name, error)
     return _check("", camera.recorder_name, True, N_("a playback is free."))
 
 
@@ -201,7 +201,7 @@ def _ffmpeg_check() -> dict[str, Any]:
     try:
         return _check("", "ffmpeg", True, N_("ffmpeg %(version)s is present."), version=media.ffmpeg_version())
     except DeviceError as error:
-        return _check("", "ffmpeg", False, "%(reason)s", reason=str(error))
+        return _refusal("", "ffmpeg", error)
 
 
 def _room(context: JobContext, estimated: int) -> tuple[int, dict[str, Any]]:
@@ -220,7 +220,9 @@ def _room(context: JobContext, estimated: int) -> tuple[int, dict[str, Any]]:
             disk = found.stat().st_dev
             copies[disk] = copies.get(disk, 0) + count
             free[disk] = shutil.disk_usage(found).free
-    except (DeviceError, OSError) as error:
+    except DeviceError as error:
+        return 0, _refusal("", N_("storage"), error)
+    except OSError as error:
         return 0, _check("", N_("storage"), False, "%(reason)s", reason=str(error))
     fits = min(free[disk] // copies[disk] for disk in free)
     template = N_("about %(needed)s MB are needed, %(free)s MB are free.")
@@ -232,6 +234,11 @@ def _check(camera: str, name: str, ok: bool, template: str, **params: str) -> di
     """`detail` is the English sentence; `template` and `params` let the pages say it in the reader's language."""
     detail = template % params
     return {"camera": camera, "name": name, "ok": ok, "detail": detail, "template": template, "params": params}
+
+
+def _refusal(camera: str, name: str, error: Exception) -> dict[str, Any]:
+    told = sentence_of(error).stored()
+    return {"camera": camera, "name": name, "ok": False, "detail": str(error), **told}
 
 
 # ---- reaching recorders ---------------------------------------------------------------------------------------------
@@ -260,6 +267,10 @@ def _named(recorder: str) -> Iterator[None]:
     try:
         yield
     except RecorderUnreachableError as error:
-        raise RecorderUnreachableError(f"{recorder}: {error}") from error
+        raise RecorderUnreachableError(
+            N_("%(recorder)s: %(error)s"), recorder=recorder, error=sentence_of(error)
+        ) from error
     except RecorderRefusedError as error:
-        raise RecorderRefusedError(f"{recorder}: {error}") from error
+        raise RecorderRefusedError(
+            N_("%(recorder)s: %(error)s"), recorder=recorder, error=sentence_of(error)
+        ) from error

@@ -15,7 +15,7 @@ from device.recorders.base import (
 )
 from device.registers import SecretError
 from device.storage import StoreError
-from engine.errors import N_, BpmnError, EngineError, NotFoundError
+from engine.errors import N_, BpmnError, EngineError, NotFoundError, sentence_of
 from engine.operators import JobContext
 
 RECORDER_UNREACHABLE = "RECORDER_UNREACHABLE"
@@ -50,13 +50,13 @@ def modelled(context: JobContext) -> Iterator[None]:
     except RecorderUnreachableError as error:
         if context.attempt < PATIENCE and not context.last_attempt:
             raise
-        raise BpmnError(RECORDER_UNREACHABLE, str(error)) from error
+        raise BpmnError(RECORDER_UNREACHABLE, sentence_of(error)) from error
     except (RecorderRefusedError, IncompleteAcquisitionError, NotFoundError, SecretError) as error:
-        raise BpmnError(RECORDER_REFUSED, str(error)) from error
+        raise BpmnError(RECORDER_REFUSED, sentence_of(error)) from error
     except DiskFullError as error:
-        raise BpmnError(DISK_FULL, str(error)) from error
+        raise BpmnError(DISK_FULL, sentence_of(error)) from error
     except StoreError as error:
-        raise BpmnError(STORE_FAILED, str(error)) from error
+        raise BpmnError(STORE_FAILED, sentence_of(error)) from error
 
 
 def span_of(start_at: str, end_at: str) -> Span:

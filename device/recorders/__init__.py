@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from device.recorders.base import DeviceError, Recorder
+from device.recorders.base import N_, DeviceError, Recorder
 
 DRIVERS = ("onvif", "rtsp", "folder", "hikvision", "dahua")
 
@@ -33,4 +33,8 @@ def open_recorder(driver: str, url: str, username: str = "", password: str = "",
         from device.recorders.dahua import DahuaRecorder
 
         return DahuaRecorder(url, username, password, **options)
-    raise DeviceError(f"There is no driver {driver!r} for recorders: use one of {', '.join(DRIVERS)}.")
+    raise DeviceError(
+        N_("There is no driver %(driver)s for recorders: use one of %(drivers)s."),
+        driver=repr(driver),
+        drivers=", ".join(DRIVERS),
+    )

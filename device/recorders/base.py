@@ -11,8 +11,21 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 
+def N_(text: str) -> str:
+    """Mark a text for the translation catalogues; nothing here translates."""
+    return text
+
+
 class DeviceError(Exception):
-    """A recorder or a file is not as it must be. The message is English and says what to do."""
+    """A recorder or a file is not as it must be.
+
+    `template` is English with `%(name)s` placeholders; it says what to do. Without `params` it is the message itself.
+    """
+
+    def __init__(self, template: str, /, **params: object) -> None:
+        super().__init__(template % params if params else template)
+        self.template = template
+        self.params = params
 
 
 class RecorderUnreachableError(DeviceError):

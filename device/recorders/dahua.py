@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from device.limits import bucket
 from device.publishing import folder_beside
 from device.recorders.base import (
+    N_,
     WHOLE,
     AcquisitionReport,
     ClockOffset,
@@ -128,7 +129,7 @@ class DahuaRecorder:
             ahead = self._shown().replace(tzinfo=UTC) - self._now() - drift
             whole = round(ahead / QUARTER) * QUARTER
             if not timedelta(hours=-12) <= whole <= timedelta(hours=14):
-                raise RecorderRefusedError("The recorder's clock is off by more than a day: set it.")
+                raise RecorderRefusedError(N_("The recorder's clock is off by more than a day: set it."))
             self._zone = timezone(whole)
         return self._zone
 
@@ -140,7 +141,7 @@ class DahuaRecorder:
         answer = facts(self._web.get("/cgi-bin/global.cgi", action="getCurrentTime"))
         shown = _time(answer.get("result", ""))
         if shown is None:
-            raise RecorderRefusedError("The recorder does not tell its time: is it a Dahua recorder?")
+            raise RecorderRefusedError(N_("The recorder does not tell its time: is it a Dahua recorder?"))
         return shown
 
     # --- recordings
@@ -176,7 +177,7 @@ class DahuaRecorder:
         _check_channel(channel)
         finder = facts(self._web.get(FINDER, action="factory.create")).get("result", "")
         if not re.fullmatch(r"[A-Za-z0-9]{1,64}", finder):
-            raise RecorderRefusedError("The recorder opened no search: is it a Dahua recorder with a disk?")
+            raise RecorderRefusedError(N_("The recorder opened no search: is it a Dahua recorder with a disk?"))
         try:
             asked = {
                 "action": "findFile",
@@ -199,7 +200,7 @@ class DahuaRecorder:
                     first, last = bounds
                     if first is not None and last is not None and first < last and first < end and last > start:
                         yield first, last
-            raise RecorderUnreachableError("The recorder did not finish its search in time.")
+            raise RecorderUnreachableError(N_("The recorder did not finish its search in time."))
         finally:
             for action in ("close", "destroy"):
                 with suppress(DeviceError):
@@ -237,7 +238,7 @@ class DahuaRecorder:
         """
         coverage = self.coverage(recording, span)
         if coverage.status == "none":
-            raise RecorderRefusedError("The recorder holds no footage of this span.")
+            raise RecorderRefusedError(N_("The recorder holds no footage of this span."))
         clock, window = part.clock or self.clock, self._window(recording)
         playing = WindowedAcquisition(
             recording,
@@ -326,7 +327,9 @@ class DahuaRecorder:
 
 def _check_channel(channel: str) -> None:
     if not re.fullmatch(r"[1-9]\d{0,2}", channel):
-        raise RecorderRefusedError(f"The recorder has no channel {channel!r}: channels are numbers from 1 on.")
+        raise RecorderRefusedError(
+            N_("The recorder has no channel %(channel)s: channels are numbers from 1 on."), channel=repr(channel)
+        )
 
 
 def _time(text: str) -> datetime | None:

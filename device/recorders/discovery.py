@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from lxml import etree
 
-from device.recorders.base import DeviceError
+from device.recorders.base import N_, DeviceError
 from device.recorders.filenames import printable
 
 GROUP, PORT = "239.255.255.250", 3702
@@ -137,7 +137,9 @@ def _resolved(host: str) -> str:
     try:
         return socket.gethostbyname(host)
     except (OSError, UnicodeError) as error:
-        raise DeviceError(f"There is no host {host!r} to ask: name an IPv4 address, or a name that has one.") from error
+        raise DeviceError(
+            N_("There is no host %(host)s to ask: name an IPv4 address, or a name that has one."), host=repr(host)
+        ) from error
 
 
 def _send(line: socket.socket, text: bytes, address: tuple[str, int], interfaces: Sequence[str]) -> None:
@@ -159,7 +161,11 @@ def _send(line: socket.socket, text: bytes, address: tuple[str, int], interfaces
     if not sent:
         reason = problem.strerror if problem is not None else "this machine has no network"
         raise DeviceError(
-            f"The network could not be asked ({reason}): name this machine's address in the network of the recorders."
+            N_(
+                "The network could not be asked (%(reason)s):"
+                " name this machine's address in the network of the recorders."
+            ),
+            reason=reason,
         )
 
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from device import media
 from device.limits import bucket
 from device.recorders.base import (
+    N_,
     WHOLE,
     AcquisitionReport,
     ClockOffset,
@@ -168,7 +169,7 @@ class FolderRecorder:
         files = self._covering(self._camera(recording), span)
         pieces = [Piece(file.path, file.label, file.start, file.size) for file in files if file.end > file.start]
         if not pieces:
-            raise RecorderRefusedError("No file in the folder covers this span.")
+            raise RecorderRefusedError(N_("No file in the folder covers this span."))
         unreadable = [file.label for file in files if file.seconds is None]
         warnings = [f"{label} cannot be read and was left out" for label in unreadable[:20]]
         if not self._given:
@@ -209,7 +210,9 @@ class FolderRecorder:
     def _scan(self) -> Iterator[Path]:
         """Regular files with a footage suffix below the folder; links are not followed."""
         if not self.root.is_dir():
-            raise RecorderUnreachableError(f"There is no folder {printable(str(self.root))}: is the disk mounted?")
+            raise RecorderUnreachableError(
+                N_("There is no folder %(root)s: is the disk mounted?"), root=printable(str(self.root))
+            )
         seen = 0
         for folder, folders, names in os.walk(self.root, onerror=_unreadable):
             if len(Path(folder).relative_to(self.root).parts) >= MAX_DEPTH:
@@ -218,7 +221,9 @@ class FolderRecorder:
             for name in names:
                 seen += 1
                 if seen > MAX_FILES:
-                    raise RecorderRefusedError(f"The folder has more than {MAX_FILES} files: name one further down.")
+                    raise RecorderRefusedError(
+                        N_("The folder has more than %(limit)s files: name one further down."), limit=MAX_FILES
+                    )
                 path = Path(folder) / name
                 if path.suffix.lower() in SUFFIXES and not name.startswith(".") and not path.is_symlink():
                     yield path
@@ -232,7 +237,9 @@ class FolderRecorder:
     def _camera(self, recording: str) -> list[File]:
         files = self._all().get(recording)
         if not files:
-            raise RecorderRefusedError(f"The folder has no camera {recording!r}: look at its list of recordings.")
+            raise RecorderRefusedError(
+                N_("The folder has no camera %(recording)s: look at its list of recordings."), recording=repr(recording)
+            )
         return files
 
     def _covering(self, files: list[File], span: Span) -> list[File]:
@@ -259,7 +266,7 @@ class FolderRecorder:
                 command, capture_output=True, check=False, timeout=self._timeout, stdin=subprocess.DEVNULL
             )
         except subprocess.TimeoutExpired as error:
-            raise RecorderUnreachableError(f"{file.label} could not be read in time.") from error
+            raise RecorderUnreachableError(N_("%(label)s could not be read in time."), label=file.label) from error
         file.measured = True
         match = re.search(rb"Duration: (\d{2,4}):(\d\d):(\d\d(?:\.\d+)?)", done.stderr)
         if match is not None:
@@ -269,7 +276,7 @@ class FolderRecorder:
 
 
 def _unreadable(error: OSError) -> None:
-    raise RecorderUnreachableError(f"The folder cannot be read: {error.strerror}.") from error
+    raise RecorderUnreachableError(N_("The folder cannot be read: %(reason)s."), reason=error.strerror) from error
 
 
 def _address(url: str) -> tuple[Path, dict[str, str]]:
@@ -279,10 +286,10 @@ def _address(url: str) -> tuple[Path, dict[str, str]]:
     else:
         parts = urlsplit(url)
         if parts.netloc not in ("", "localhost"):
-            raise DeviceError("The address of a folder has no host: mount it, then write file:///path.")
+            raise DeviceError(N_("The address of a folder has no host: mount it, then write file:///path."))
         path, query = unquote(parts.path, errors="surrogateescape"), parts.query
     if not path or "\0" in path:
-        raise DeviceError("Name the folder: file:///path, or the path itself.")
+        raise DeviceError(N_("Name the folder: file:///path, or the path itself."))
     return Path(path).absolute(), {key: values[-1] for key, values in parse_qs(query).items()}
 
 
@@ -292,7 +299,7 @@ def _seconds(text: str | None) -> float | None:
     try:
         value = float(text)
     except ValueError as error:
-        raise DeviceError(f"{text[:40]!r} is no offset in seconds.") from error
+        raise DeviceError(N_("%(text)s is no offset in seconds."), text=repr(text[:40])) from error
     if not abs(value) < 366 * 86400:
-        raise DeviceError(f"{text[:40]!r} is no believable offset in seconds.")
+        raise DeviceError(N_("%(text)s is no believable offset in seconds."), text=repr(text[:40]))
     return value

@@ -20,6 +20,7 @@ from lxml import etree
 from device.limits import bucket
 from device.publishing import folder_beside
 from device.recorders.base import (
+    N_,
     WHOLE,
     AcquisitionReport,
     ClockOffset,
@@ -144,12 +145,12 @@ class HikvisionRecorder:
         shown, written = text(told, "localTime"), text(told, "timeZone")
         match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(Z|[+-]\d\d:?\d\d)?", shown)
         if match is None:
-            raise RecorderRefusedError("The recorder does not tell its time: set its clock and its time zone.")
+            raise RecorderRefusedError(N_("The recorder does not tell its time: set its clock and its time zone."))
         named = posix_zone(written) if written else None
         try:
             local = datetime.fromisoformat(match[1])
         except ValueError as error:
-            raise RecorderRefusedError("The recorder shows a time that does not exist: set its clock.") from error
+            raise RecorderRefusedError(N_("The recorder shows a time that does not exist: set its clock.")) from error
         if match[2] and match[2] != "Z":
             given = timezone(_distance(match[2]))
             if named is not None and local.replace(tzinfo=named).utcoffset() != given.utcoffset(None):
@@ -158,7 +159,7 @@ class HikvisionRecorder:
             self._zone = named or given
             return local.replace(tzinfo=given).astimezone(UTC)
         if named is None:
-            raise RecorderRefusedError("The recorder does not tell its time zone: set it.")
+            raise RecorderRefusedError(N_("The recorder does not tell its time zone: set it."))
         self._zone = named
         return local.replace(tzinfo=named).astimezone(UTC)
 
@@ -245,7 +246,9 @@ class HikvisionRecorder:
     def _search(self, track: str, start: datetime, end: datetime) -> Iterator[Match]:
         """All entries of a search, page by page. Times have no zone: they are what is written before the `Z`."""
         if not re.fullmatch(r"\d{3,5}", track):
-            raise RecorderRefusedError(f"The recorder has no track {track!r}: tracks are numbers like 101.")
+            raise RecorderRefusedError(
+                N_("The recorder has no track %(track)s: tracks are numbers like 101."), track=repr(track)
+            )
         identifier = "{" + str(uuid.uuid4()).upper() + "}"
         position, limit = 0, (start, end)
         for _ in range(MAX_PAGES):
@@ -260,7 +263,7 @@ class HikvisionRecorder:
             position += len(items)
             if status != "MORE" or not items:
                 return
-        raise RecorderUnreachableError("The recorder did not finish its search in time.")
+        raise RecorderUnreachableError(N_("The recorder did not finish its search in time."))
 
     # --- copying
 
@@ -274,7 +277,7 @@ class HikvisionRecorder:
         """
         coverage = self.coverage(recording, span)
         if coverage.status == "none":
-            raise RecorderRefusedError("The recorder holds no footage of this span.")
+            raise RecorderRefusedError(N_("The recorder holds no footage of this span."))
         wall, window, clock = self._settled(recording), self._window(recording), part.clock or self.clock
         playing = WindowedAcquisition(
             recording,
@@ -332,7 +335,7 @@ class HikvisionRecorder:
         """Fetch the recorder's own files (ISAPI ContentMgmt/download) and join them."""
         matches = [match for match in self._matches(recording, span, wall) if match.address][:MOST_PIECES]
         if not matches:
-            raise MissingError("The recorder names no files of this span.")
+            raise MissingError(N_("The recorder names no files of this span."))
         with folder_beside(target) as folder:
             pieces = []
             for number, match in enumerate(matches, 1):

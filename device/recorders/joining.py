@@ -22,6 +22,7 @@ from device.limits import TokenBucket
 from device.media import Contents, Packet
 from device.publishing import published, sync_folder
 from device.recorders.base import (
+    N_,
     AcquisitionReport,
     ClockOffset,
     DiskFullError,
@@ -132,10 +133,14 @@ class Joining:
             size = piece.path.stat().st_size
         except OSError as error:
             if error.errno == 28:
-                raise DiskFullError("There is no room left on the disk.") from error
-            raise RecorderUnreachableError(f"{piece.label} could not be copied: {error.strerror}.") from error
+                raise DiskFullError(N_("There is no room left on the disk.")) from error
+            raise RecorderUnreachableError(
+                N_("%(label)s could not be copied: %(reason)s."), label=piece.label, reason=error.strerror
+            ) from error
         if size != piece.size or copy.stat().st_size != size:
-            raise RecorderUnreachableError(f"{piece.label} is still being written: try again when it is finished.")
+            raise RecorderUnreachableError(
+                N_("%(label)s is still being written: try again when it is finished."), label=piece.label
+            )
         return piece, copy, f"sha256:{digest.hexdigest()}"
 
     def _placed(self, kept: Sequence[tuple[Piece, Path, str]]) -> list[_Part]:
@@ -176,8 +181,11 @@ class Joining:
 
         if shape(before.contents) != shape(part.contents):
             raise RecorderRefusedError(
-                f"At {part.piece.start.isoformat()} the footage changes its codec or its size ({part.piece.label}): "
-                "ask for the two sides one by one."
+                N_(
+                    "At %(at)s the footage changes its codec or its size (%(label)s): ask for the two sides one by one."
+                ),
+                at=part.piece.start.isoformat(),
+                label=part.piece.label,
             )
 
     def _cut(self, parts: list[_Part]) -> list[_Part]:
@@ -201,7 +209,7 @@ class Joining:
             if part.taken:
                 wanted.append(part)
         if not wanted:
-            raise RecorderRefusedError("The files hold no footage of this span.")
+            raise RecorderRefusedError(N_("The files hold no footage of this span."))
         return wanted
 
     # --- joining
@@ -307,8 +315,13 @@ class Joining:
         free = self.free(folder)
         if free < needed + RESERVE:
             raise DiskFullError(
-                f"The footage needs about {needed // 1_000_000} MB, and {max(0, free - RESERVE) // 1_000_000} MB "
-                f"are free in {folder}: make room, then try again."
+                N_(
+                    "The footage needs about %(needed)s MB, and %(free)s MB are free in %(folder)s:"
+                    " make room, then try again."
+                ),
+                needed=needed // 1_000_000,
+                free=max(0, free - RESERVE) // 1_000_000,
+                folder=folder,
             )
 
 

@@ -19,6 +19,7 @@ from lxml import etree
 
 from device.limits import bucket
 from device.recorders.base import (
+    N_,
     WHOLE,
     AcquisitionReport,
     ClockOffset,
@@ -193,7 +194,9 @@ class OnvifRecorder:
     def _find(self, token: str) -> Recording:
         found = next((recording for recording in self.recordings() if recording.token == token), None)
         if found is None:
-            raise RecorderRefusedError(f"The recorder has no recording {token!r}: look at its list of recordings.")
+            raise RecorderRefusedError(
+                N_("The recorder has no recording %(token)s: look at its list of recordings."), token=repr(token)
+            )
         return found
 
     # --- the index
@@ -257,7 +260,7 @@ class OnvifRecorder:
         """All results of a search, page by page; the search is ended in any case, recorders keep few of them."""
         token = text(self._wire.call("search", begin, KeepAliveTime=KEEP_ALIVE, **parameters), "SearchToken")
         if not token:
-            raise RecorderRefusedError(f"The recorder answered {begin} without a search token.")
+            raise RecorderRefusedError(N_("The recorder answered %(begin)s without a search token."), begin=begin)
         deadline = time.monotonic() + 120
         count = 0
         try:
@@ -272,12 +275,12 @@ class OnvifRecorder:
                     count += 1
                     yield element
                 if count > MAX_RESULTS:
-                    raise RecorderRefusedError("The recorder's answers to a search have no end.")
+                    raise RecorderRefusedError(N_("The recorder's answers to a search have no end."))
                 if text(page, "SearchState") == "Completed":
                     return
                 if time.monotonic() > deadline:
                     break
-            raise RecorderUnreachableError("The recorder did not finish its search in time.")
+            raise RecorderUnreachableError(N_("The recorder did not finish its search in time."))
         finally:
             with contextlib.suppress(DeviceError):
                 self._wire.call("search", "EndSearch", SearchToken=token)
@@ -302,7 +305,7 @@ class OnvifRecorder:
         )
         parts = urlsplit(text(answer, "Uri"))
         if parts.scheme not in ("rtsp", "rtsps"):
-            raise RecorderRefusedError("The recorder's replay address is not an RTSP address.")
+            raise RecorderRefusedError(N_("The recorder's replay address is not an RTSP address."))
         if override is not None:
             return urlunsplit((override.scheme or parts.scheme, override.netloc, parts.path, parts.query, ""))
         try:
@@ -339,7 +342,7 @@ class OnvifRecorder:
             warnings.append(f"the recorder's index could not be read: {error}")
         else:
             if coverage.status == "none":
-                raise RecorderRefusedError("The recorder holds no footage of this span.")
+                raise RecorderRefusedError(N_("The recorder holds no footage of this span."))
             held = coverage.recorded
         uri = self.replay_uri(recording)
         clock = part.clock or self.clock

@@ -21,6 +21,7 @@ from device.limits import bucket
 from device.publishing import published
 from device.pull import Outcome, Pull, Source
 from device.recorders.base import (
+    N_,
     WHOLE,
     AcquisitionReport,
     ClockOffset,
@@ -102,7 +103,9 @@ class Acquisition:
         with published(target) as draft:
             outcome, notes = self._pulled(draft, progress)
             if outcome.reached_end is False and outcome.end_reason in BROKEN and not self.keep_partial:
-                raise RecorderUnreachableError("The connection to the recorder was lost before the end of the span.")
+                raise RecorderUnreachableError(
+                    N_("The connection to the recorder was lost before the end of the span.")
+                )
             report = self._report(draft, target, outcome, notes, started)
         if progress is not None:
             progress({"fraction": 1.0, "bytes": report.size, "frames": report.frames, "media_seconds": self._seconds})
@@ -126,7 +129,7 @@ class Acquisition:
         try:
             outcome = await pull.run()
             if outcome.main is None or not outcome.main.frames:
-                raise RecorderRefusedError("The recorder sent no footage of this span.")
+                raise RecorderRefusedError(N_("The recorder sent no footage of this span."))
             await relay.finish()
         except BaseException:
             with contextlib.suppress(asyncio.CancelledError):
@@ -238,8 +241,13 @@ class Acquisition:
         free = self.free(folder)
         if free < needed + self.reserve:
             raise DiskFullError(
-                f"The footage needs about {needed // 1_000_000} MB, and {max(0, free - self.reserve) // 1_000_000} MB "
-                f"are free in {folder}: make room, then try again."
+                N_(
+                    "The footage needs about %(needed)s MB, and %(free)s MB are free in %(folder)s:"
+                    " make room, then try again."
+                ),
+                needed=needed // 1_000_000,
+                free=max(0, free - self.reserve) // 1_000_000,
+                folder=folder,
             )
 
 
@@ -309,15 +317,15 @@ class RtspRecorder:
 
     def probe(self) -> Probe:
         """Raises RecorderRefusedError: RTSP tells nothing of the recorder itself."""
-        raise RecorderRefusedError("A bare replay address tells neither the recorder's name nor its clock.")
+        raise RecorderRefusedError(N_("A bare replay address tells neither the recorder's name nor its clock."))
 
     def recordings(self) -> list[Recording]:
         """Raises RecorderRefusedError: RTSP has no list of recordings."""
-        raise RecorderRefusedError("A bare replay address has no list of recordings.")
+        raise RecorderRefusedError(N_("A bare replay address has no list of recordings."))
 
     def coverage(self, recording: str, span: Span) -> Coverage:  # noqa: ARG002 - the protocol's signature
         """Raises RecorderRefusedError: RTSP has no index."""
-        raise RecorderRefusedError("A bare replay address has no index of what was recorded.")
+        raise RecorderRefusedError(N_("A bare replay address has no index of what was recorded."))
 
     def rehearse(self, recording: str, span: Span) -> None:  # noqa: ARG002 - the protocol's signature
         """As `PlayingRecorder.rehearse`; the first second of the span is enough. Raises as `ReplaySession`."""

@@ -23,10 +23,10 @@ from lxml import etree
 from requests.auth import AuthBase
 
 from device.digest import Challenge, DigestLogin
-from device.recorders.base import RecorderRefusedError, RecorderUnreachableError
+from device.recorders.base import N_, RecorderRefusedError, RecorderUnreachableError
 from device.recorders.trust import TrustingAdapter
 
-UNTRUSTED = "The recorder's certificate is not trusted: give its own certificate, or that of its authority."
+UNTRUSTED = N_("The recorder's certificate is not trusted: give its own certificate, or that of its authority.")
 MAX_ANSWER = 16 * 1024 * 1024
 _NOT_ALLOWED = ("notauthorized", "not authorized", "unauthorized", "failedauthentication", "authority failure")
 
@@ -102,9 +102,13 @@ class Wire:
         try:
             host, self.port = parts.hostname or "", parts.port
         except ValueError as error:
-            raise RecorderRefusedError(f"The recorder's address is not valid: {error}.") from error
+            raise RecorderRefusedError(
+                N_("The recorder's address is not valid: %(error)s."), error=str(error)
+            ) from error
         if parts.scheme not in ("http", "https") or not host:
-            raise RecorderRefusedError("The recorder's address must begin with http:// or https:// and name a host.")
+            raise RecorderRefusedError(
+                N_("The recorder's address must begin with http:// or https:// and name a host.")
+            )
         self.host = f"[{host}]" if ":" in host else host
         self.scheme = parts.scheme
         path = parts.path if parts.path not in ("", "/") else "/onvif/device_service"
@@ -172,7 +176,9 @@ class Wire:
             described = definition.SERVICES[name]
             address = self.url if name == "devicemgmt" else self._addresses.get(described["ns"])
             if address is None:
-                raise RecorderRefusedError(f"The recorder has no {name} service: it is no ONVIF Profile G recorder.")
+                raise RecorderRefusedError(
+                    N_("The recorder has no %(name)s service: it is no ONVIF Profile G recorder."), name=name
+                )
             client = zeep.Client(
                 _document(name),
                 wsse=self.token,
@@ -248,14 +254,20 @@ def _translated(error: Exception, operation: str) -> RecorderUnreachableError | 
     if isinstance(cause, RecorderRefusedError):
         return cause
     if isinstance(cause, requests.TooManyRedirects):
-        return RecorderRefusedError("The recorder sends us to another address: register that one.")
+        return RecorderRefusedError(N_("The recorder sends us to another address: register that one."))
     if isinstance(cause, requests.Timeout):
-        return RecorderUnreachableError(f"The recorder did not answer {operation} in time.")
+        return RecorderUnreachableError(N_("The recorder did not answer %(operation)s in time."), operation=operation)
     if isinstance(cause, requests.exceptions.SSLError):
         return RecorderRefusedError(UNTRUSTED)
     if isinstance(cause, requests.RequestException | OSError):
-        return RecorderUnreachableError(f"No connection to the recorder ({operation}): {_brief(cause)}.")
-    return RecorderRefusedError(f"The recorder and we do not understand each other ({operation}): {_brief(cause)}.")
+        return RecorderUnreachableError(
+            N_("No connection to the recorder (%(operation)s): %(cause)s."), operation=operation, cause=_brief(cause)
+        )
+    return RecorderRefusedError(
+        N_("The recorder and we do not understand each other (%(operation)s): %(cause)s."),
+        operation=operation,
+        cause=_brief(cause),
+    )
 
 
 def _brief(error: BaseException) -> str:
@@ -265,23 +277,31 @@ def _brief(error: BaseException) -> str:
 
 def _body(response: Any, operation: str) -> etree._Element:
     if response.status_code in (401, 403):
-        raise RecorderRefusedError("The recorder does not accept the user name or the password.")
+        raise RecorderRefusedError(N_("The recorder does not accept the user name or the password."))
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         envelope = etree.fromstring(response.content, parser)
     except etree.XMLSyntaxError as error:
         raise RecorderUnreachableError(
-            f"The recorder answered {operation} with status {response.status_code} and no SOAP: is this its address?"
+            N_("The recorder answered %(operation)s with status %(status)s and no SOAP: is this its address?"),
+            operation=operation,
+            status=response.status_code,
         ) from error
     body = envelope.find("{*}Body")
     first: etree._Element | None = next(iter(body), None) if body is not None else None
     if first is None:
-        raise RecorderUnreachableError(f"The recorder answered {operation} with an empty message.")
+        raise RecorderUnreachableError(
+            N_("The recorder answered %(operation)s with an empty message."), operation=operation
+        )
     if isinstance(first.tag, str) and etree.QName(first).localname == "Fault":
         words = " ".join(part.strip() for part in first.itertext() if isinstance(part, str) and part.strip())[:300]
         if any(sign in words.lower() for sign in _NOT_ALLOWED):
-            raise RecorderRefusedError("The recorder does not accept the user name or the password.")
-        raise FaultError(f"The recorder refused {operation}: {words or 'without a reason'}.")
+            raise RecorderRefusedError(N_("The recorder does not accept the user name or the password."))
+        raise FaultError(
+            N_("The recorder refused %(operation)s: %(reason)s."),
+            operation=operation,
+            reason=words or "without a reason",
+        )
     return first
 
 

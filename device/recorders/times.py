@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from lxml import etree
 
-from device.recorders.base import ClockOffset, RecorderRefusedError
+from device.recorders.base import N_, ClockOffset, RecorderRefusedError
 from device.recorders.soap import text as text_of
 
 SECOND = timedelta(seconds=1)
@@ -57,7 +57,7 @@ def shown_time(answer: etree._Element) -> datetime:
             return whole + timedelta(hours=hour, minutes=minute, seconds=second)
         except (ValueError, OverflowError):
             pass
-    raise RecorderRefusedError("The recorder does not tell its time in UTC: set its clock and its time zone.")
+    raise RecorderRefusedError(N_("The recorder does not tell its time in UTC: set its clock and its time zone."))
 
 
 def measured(ask: Callable[[], datetime], now: Callable[[], datetime], method: str) -> ClockOffset:

@@ -9,7 +9,7 @@ from typing import Any
 
 from requests.adapters import HTTPAdapter
 
-from device.recorders.base import RecorderRefusedError
+from device.recorders.base import N_, RecorderRefusedError
 
 
 def trusting(pem: str) -> ssl.SSLContext | None:
@@ -25,10 +25,10 @@ def trusting(pem: str) -> ssl.SSLContext | None:
         context.load_verify_locations(cadata=pem)
     except (ssl.SSLError, ValueError, TypeError) as error:
         raise RecorderRefusedError(
-            "This is no certificate: give it as PEM, from -----BEGIN CERTIFICATE----- on."
+            N_("This is no certificate: give it as PEM, from -----BEGIN CERTIFICATE----- on.")
         ) from error
     if not context.cert_store_stats()["x509"]:
-        raise RecorderRefusedError("This is no certificate: give it as PEM, from -----BEGIN CERTIFICATE----- on.")
+        raise RecorderRefusedError(N_("This is no certificate: give it as PEM, from -----BEGIN CERTIFICATE----- on."))
     return context
 
 

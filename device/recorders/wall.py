@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
-from device.recorders.base import DeviceError
+from device.recorders.base import N_, DeviceError
 
 _POSIX = re.compile(
     r"<?[A-Za-z+\-0-9]*?[A-Za-z]>?([+-]?)(\d{1,2})(?::(\d{2}))?(?::(\d{2}))?(?:(DST|<?[A-Za-z]{3,}>?)(.*))?"
@@ -52,7 +52,9 @@ def named_zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ValueError, KeyError, OSError) as error:
-        raise DeviceError(f"There is no time zone {name[:80]!r}: use one like Asia/Shanghai or +08:00.") from error
+        raise DeviceError(
+            N_("There is no time zone %(name)s: use one like Asia/Shanghai or +08:00."), name=repr(name[:80])
+        ) from error
 
 
 def posix_zone(text: str) -> tzinfo | None:

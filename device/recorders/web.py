@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 
 from device.limits import TokenBucket
 from device.recorders.base import (
+    N_,
     DiskFullError,
     RecorderBusyError,
     RecorderRefusedError,
@@ -25,7 +26,7 @@ from device.recorders.base import (
 from device.recorders.soap import UNTRUSTED, BoundedAdapter, HttpDigest
 from device.recorders.trust import TrustingAdapter
 
-ELSEWHERE = "The recorder sends us to another address: register that one."
+ELSEWHERE = N_("The recorder sends us to another address: register that one.")
 
 
 class MissingError(RecorderRefusedError):
@@ -54,9 +55,13 @@ class Web:
         try:
             host, port = parts.hostname or "", parts.port
         except ValueError as error:
-            raise RecorderRefusedError(f"The recorder's address is not valid: {error}.") from error
+            raise RecorderRefusedError(
+                N_("The recorder's address is not valid: %(error)s."), error=str(error)
+            ) from error
         if parts.scheme not in ("http", "https") or not host:
-            raise RecorderRefusedError("The recorder's address must begin with http:// or https:// and name a host.")
+            raise RecorderRefusedError(
+                N_("The recorder's address must begin with http:// or https:// and name a host.")
+            )
         self.host = f"[{host}]" if ":" in host else host
         self.base = urlunsplit((parts.scheme, f"{self.host}:{port}" if port else self.host, "", "", ""))
         self._timeout = timeout
@@ -108,11 +113,13 @@ class Web:
                         if self._bucket is not None:  # what is not read fills the line, and the recorder waits
                             self._bucket.wait(len(block))
             except requests.RequestException as error:
-                raise RecorderUnreachableError("The connection broke while the recorder sent a file.") from error
+                raise RecorderUnreachableError(N_("The connection broke while the recorder sent a file.")) from error
             except OSError as error:
-                raise DiskFullError(f"The recorder's file cannot be written: {error.strerror}.") from error
+                raise DiskFullError(
+                    N_("The recorder's file cannot be written: %(reason)s."), reason=error.strerror
+                ) from error
         if promised.isdigit() and int(promised) != size:
-            raise RecorderUnreachableError("The connection broke while the recorder sent a file.")
+            raise RecorderUnreachableError(N_("The connection broke while the recorder sent a file."))
         return size
 
     def _ask(
@@ -130,24 +137,26 @@ class Web:
         except requests.TooManyRedirects as error:
             raise RecorderRefusedError(ELSEWHERE) from error
         except requests.Timeout as error:
-            raise RecorderUnreachableError(f"The recorder did not answer {what} in time.") from error
+            raise RecorderUnreachableError(N_("The recorder did not answer %(what)s in time."), what=what) from error
         except requests.exceptions.SSLError as error:
             raise RecorderRefusedError(UNTRUSTED) from error
         except (requests.RequestException, OSError) as error:
-            raise RecorderUnreachableError(f"No connection to the recorder ({what}).") from error
+            raise RecorderUnreachableError(N_("No connection to the recorder (%(what)s)."), what=what) from error
         status = response.status_code
         if status == 200:
             return response
         response.close()
         if status in (401, 403):
-            raise RecorderRefusedError("The recorder does not accept the user name or the password.")
+            raise RecorderRefusedError(N_("The recorder does not accept the user name or the password."))
         if status == 404:
-            raise MissingError(f"The recorder does not know {what} (404).")
+            raise MissingError(N_("The recorder does not know %(what)s (404)."), what=what)
         if status == 503:
-            raise RecorderBusyError("The recorder is busy (503).")
+            raise RecorderBusyError(N_("The recorder is busy (503)."))
         if 300 <= status < 400:
             raise RecorderRefusedError(ELSEWHERE)
-        raise RecorderRefusedError(f"The recorder answered {what} with status {status}.")
+        raise RecorderRefusedError(
+            N_("The recorder answered %(what)s with status %(status)s."), what=what, status=status
+        )
 
 
 def parsed(content: bytes, what: str) -> etree._Element:
@@ -156,7 +165,9 @@ def parsed(content: bytes, what: str) -> etree._Element:
     try:
         return etree.fromstring(content, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise RecorderUnreachableError(f"The recorder answered {what} with no XML: is this its address?") from error
+        raise RecorderUnreachableError(
+            N_("The recorder answered %(what)s with no XML: is this its address?"), what=what
+        ) from error
 
 
 def facts(content: bytes) -> dict[str, str]:

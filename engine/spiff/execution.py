@@ -324,9 +324,9 @@ class Execution:
             ]
             + [key for key in withdrawn if key not in before],
             incidents=[
-                (task.id, element(task), message)
-                for task, message in step.incidents.values()
-                if task.internal_data.get("incident") == message and self._is_in_tree(task)
+                (task.id, element(task), told)
+                for task, told in step.incidents.values()
+                if task.internal_data.get("incident") == str(told) and self._is_in_tree(task)
             ],
             state=self.state,
             due_at=self.due_at,

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from engine.errors import ConflictError
+from engine.errors import ConflictError, Sentence
 
 Lookup = Callable[[str, dict[str, Any]], Any]
 """`lookup(operator_id, params)` answers a synchronous operator; its answer is recorded with the input."""
@@ -121,7 +121,7 @@ class StepResult:
     closed: list[tuple[UUID, str]]
     jobs: list[JobRequest]
     ended_jobs: list[UUID]
-    incidents: list[tuple[UUID, str, str]]
+    incidents: list[tuple[UUID, str, Sentence]]
     state: str
     due_at: datetime | None
     data: dict[str, Any]

@@ -14,7 +14,7 @@ from SpiffWorkflow.task import Task
 from SpiffWorkflow.util.task import TaskState
 
 from engine import expressions
-from engine.errors import N_, BpmnError, DiaoquError
+from engine.errors import N_, BpmnError, DiaoquError, Sentence
 from engine.spiff.data import copy_json, plain
 from engine.spiff.model import Lookup, RefusedInputError
 
@@ -60,7 +60,7 @@ class Step:
         self.way_into = way_into
         self.trace: list[Change] = []
         self.lookups: list[dict[str, Any]] = []
-        self.incidents: dict[UUID, tuple[Task, str]] = {}
+        self.incidents: dict[UUID, tuple[Task, Sentence]] = {}
         self.absorbed: set[UUID] = set()
         self.failed: set[UUID] = set()
         self.thrown: list[tuple[Task, str, str, Any, str]] = []
@@ -97,9 +97,9 @@ class Step:
 
     def incident(self, task: Task, error: Exception) -> None:
         """A script, condition or parameter failed: the task stays STARTED until a `retry` input."""
-        message = str(error)
-        task.internal_data["incident"] = message
-        self.incidents[task.id] = (task, message)
+        task.internal_data["incident"] = str(error)
+        told = error.sentence if isinstance(error, DiaoquError) else Sentence(str(error))
+        self.incidents[task.id] = (task, told)
 
     def throw(self, task: Task, kind: str, name: str, payload: Any, time_to_live: str = "") -> None:
         """A message that nobody inside the instance waits for, or a signal, leaves the instance."""
@@ -125,7 +125,7 @@ class Step:
             raise
         except DiaoquError as error:
             record["failure"] = str(error)
-            raise LookupFailedError("%(message)s", message=str(error)) from error
+            raise LookupFailedError("%(message)s", message=error.sentence) from error
         return copy_json(record["result"])
 
 

@@ -227,7 +227,7 @@ def test_conduct_without_anybody_above_a_request_waits_until_somebody_is_named(o
     """member1 heads the topmost unit, so nobody can sign for them: the operations desk is told, and nothing is lost."""
     request = office.apply(by="member1")
     (incident,) = office.incidents()
-    assert (incident.element, incident.error) == (
+    assert (incident.element, str(incident.error)) == (
         "open_case",
         "Nobody can sign for the department of member1: name a head.",
     )

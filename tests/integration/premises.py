@@ -255,7 +255,7 @@ class Premises:
         for process in (self.web, self.worker):
             if process is not None:
                 process.check()
-        stopped = [job.error for job in self.jobs(instance) if job.state == "incident"]
+        stopped = [str(job.error) for job in self.jobs(instance) if job.state == "incident"]
         assert not stopped, stopped
         found = self.instance(instance)
         return found if found["state"] != "running" or self.open_tasks(instance) else None

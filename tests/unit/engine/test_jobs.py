@@ -8,7 +8,15 @@ import pytest
 from sqlalchemy import select
 
 from engine import history, instances, jobs, notifications, replay, timers
-from engine.errors import BpmnError, ConflictError, InvalidFormError, JobCancelledError, NotFoundError, PostponedError
+from engine.errors import (
+    BpmnError,
+    ConflictError,
+    InvalidFormError,
+    JobCancelledError,
+    NotFoundError,
+    PostponedError,
+    Sentence,
+)
 from engine.models import Job
 from engine.operators import OperatorParameterError
 from engine.worker import Worker
@@ -155,7 +163,7 @@ def test_a_postponed_job_waits_until_its_time_and_no_attempt_is_counted(office, 
     for _ in range(5):
         assert worker() == 1
         job = row(deployed, instance)
-        assert (job.state, job.due_at, job.attempts, job.error) == ("ready", until, 0, "")
+        assert (job.state, job.due_at, job.attempts, str(job.error)) == ("ready", until, 0, "")
         assert (job.progress["note"], job.progress["note_params"]) == ("It opens at %(at)s.", {"at": "18:00"})
         clock.set(until - timedelta(seconds=1))
         assert worker() == 0
@@ -201,7 +209,7 @@ def test_a_worker_whose_job_was_taken_over_stops_at_its_next_progress(office, de
     Worker(deployed, settings).run_one("paused")
     assert stopped == [True]
     found = row(deployed, instance)
-    assert (found.state, found.epoch, found.error) == ("running", 2, "")
+    assert (found.state, found.epoch, str(found.error)) == ("running", 2, "")
     assert office.now(instance).seq == 1
 
 
@@ -236,7 +244,7 @@ def test_a_failure_is_tried_again_after_growing_pauses(office, deployed, clock, 
         waiting = row(deployed, instance)
         assert (waiting.state, waiting.attempts) == ("ready", attempt)
         assert waiting.due_at - clock.at == timedelta(seconds=pause)
-        assert waiting.error == "OSError: cable pulled"
+        assert str(waiting.error) == "OSError: cable pulled"
         clock.forward(seconds=pause - 1)
         assert worker() == 0
         clock.forward(seconds=1)
@@ -273,7 +281,7 @@ def test_a_permanent_failure_is_an_incident_at_once_and_operations_hear_of_it(of
         assert len(jobs.incidents(session)) == 1
         for username in ("operator", "admin"):
             (notice,) = notifications.unread(session, username)
-            assert notice.params["error"] == "OSError: cable pulled"
+            assert str(Sentence.restored(notice.params["error"])) == "OSError: cable pulled"
     assert kinds(deployed, instance) == ["start", "incident"]
     assert verified(deployed, instance)
 
@@ -302,7 +310,7 @@ def test_an_uncaught_modelled_error_is_an_incident(office, deployed, worker, rec
     instance = office.start("fetch_one", camera="gate")
     assert worker() == 1
     found = row(deployed, instance)
-    assert (found.state, found.error) == ("incident", "LOST: gate does not answer")
+    assert (found.state, str(found.error)) == ("incident", "LOST: gate does not answer")
     assert office.now(instance).state == "running"
     assert verified(deployed, instance)
 

@@ -152,9 +152,9 @@ def test_two_instances_that_nothing_tells_apart_are_a_conflict_and_neither_gets_
     worker()
     (letter,) = letters(deployed)
     assert letter.state == "waiting"
-    assert "More than one instance waits for the message call" in letter.error
-    assert str(one.id) in letter.error
-    assert str(two.id) in letter.error
+    assert "More than one instance waits for the message call" in str(letter.error)
+    assert str(one.id) in str(letter.error)
+    assert str(two.id) in str(letter.error)
     with pytest.raises(ConflictError, match="More than one instance"), deployed.transaction() as session:
         messages.send(session, "call", {"number": 1}, by="admin")
     assert (talking.now(one).seq, talking.now(two).seq, len(letters(deployed))) == (1, 1, 1)
@@ -182,7 +182,7 @@ def test_a_message_that_no_receiver_can_read_stays_in_nobodys_way(talking, deplo
     worker()
     assert [store.data["request"]["order"] for store in of_process(deployed, "store")] == [{"number": 5}]
     (unreadable,) = [letter for letter in letters(deployed) if letter.state == "waiting"]
-    assert "lacks what the process compares" in unreadable.error
+    assert "lacks what the process compares" in str(unreadable.error)
 
 
 def test_an_instance_that_has_ended_waits_for_nothing(talking, deployed):
@@ -225,7 +225,7 @@ def test_a_suspended_instance_gets_its_message_when_it_goes_on(talking, deployed
     talking.start("caller")
     worker()
     (letter,) = letters(deployed)
-    assert (letter.state, "suspended" in letter.error) == ("waiting", True)
+    assert (letter.state, "suspended" in str(letter.error)) == ("waiting", True)
     with deployed.transaction() as session:
         suspension.resume(session, waiter.id, "it is over", by="admin")
     clock.forward(minutes=1)
@@ -274,11 +274,11 @@ def test_a_message_that_cannot_be_delivered_by_hand_stays_and_says_why(talking, 
     with pytest.raises(ConflictError, match="suspended"):
         messages.deliver_now(deployed, letter.id, "now", by="operator")
     (letter,) = letters(deployed)
-    assert (letter.state, letter.ended_by, letter.reason, "suspended" in letter.error) == ("waiting", "", "", True)
+    assert (letter.state, letter.ended_by, letter.reason, "suspended" in str(letter.error)) == ("waiting", "", "", True)
     with deployed.transaction() as session:
         suspension.resume(session, waiter.id, "it is over", by="admin")
     messages.deliver_now(deployed, letter.id, "now", by="operator")
-    assert letters(deployed)[0].error == ""
+    assert not letters(deployed)[0].error
     assert everything_verifies(deployed)
 
 

@@ -29,7 +29,7 @@ from engine import (
     tasks,
 )
 from engine.db import Database
-from engine.errors import BpmnError, ConflictError, InvalidFormError, NotFoundError
+from engine.errors import BpmnError, ConflictError, InvalidFormError, NotFoundError, Sentence
 from engine.models import Base, HistoryEvent, Instance, Job, Notification, PersonalKey, Signature
 from engine.modification import Change
 from engine.operators import JobContext, operator
@@ -329,12 +329,12 @@ def test_an_operator_leaves_nothing_of_what_it_was_shown(
         with database.transaction() as session:
             job = session.scalars(select(Job)).one()
             assert job.state == "incident"
-            assert "nobody answers […]" in job.error
+            assert "nobody answers […]" in str(job.error)
             assert personal.is_envelope(job.params["to"]), "opened when it runs, never stored open"
-            job.state, job.error = "ready", ""
+            job.state, job.error = "ready", Sentence("")
         worker()
     with database.reading() as session:
-        assert "ValueError: […] is engaged" in session.scalars(select(Job)).one().error
+        assert "ValueError: […] is engaged" in str(session.scalars(select(Job)).one().error)
         assert any("nobody answers" in str(one.params) for one in session.scalars(select(Notification)))
     assert "is engaged" in caplog.text
     assert PHONE not in caplog.text

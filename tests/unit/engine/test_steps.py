@@ -126,7 +126,7 @@ def test_what_a_refusing_synchronous_operator_wrote_is_undone(office, deployed, 
             "Incident at %(name)s: %(error)s"
         ]
         (incident,) = jobs.incidents(session)
-    assert "the register is closed" in incident.error
+    assert "the register is closed" in str(incident.error)
     recorder.during = None
     with deployed.transaction() as session:
         jobs.retry(session, incident.id, by="admin")

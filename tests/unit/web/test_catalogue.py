@@ -23,7 +23,16 @@ CHINESE = re.compile(r"[\u3400-\u9fff]")
 
 SAME_IN_CHINESE = {"SHA-256", "PDF"}
 PUNCTUATION = {
-    *(", ", ": ", "; ", " (%(cause)s)", "%(place)s: %(reason)s", "%(camera)s (%(place)s)", "“%(text)s”: %(message)s"),
+    *(
+        ", ",
+        ": ",
+        "; ",
+        " (%(cause)s)",
+        "%(place)s: %(reason)s",
+        "%(camera)s (%(place)s)",
+        "“%(text)s”: %(message)s",
+        "%(recorder)s: %(error)s",
+    ),
 }
 
 # A word of an English text, and the glossary's word that its translation must then hold.

@@ -1,12 +1,16 @@
 """The operations desk: incidents are resolved by a person, with a reason, and never by the applicant."""
 
+import json
 import re
 from uuid import UUID
 
 import pytest
 from procedure import APPROVED, House
+from sqlalchemy import text
 
-from engine import history, jobs, messages
+from device.recorders.base import RecorderRefusedError
+from engine import history, jobs, messages, notifications
+from engine.errors import Sentence, sentence_of
 from engine.models import Job, Message
 
 
@@ -48,6 +52,47 @@ def test_an_incident_is_shown_with_its_error_its_case_and_what_can_be_done(stopp
     assert f'action="/operations/jobs/{job.id}/retry"' in page
     assert "1号录像机" in page
     assert re.search(r"[\d.]+ [MG]B free", page)
+
+
+REFUSED = {
+    "zh": "1号录像机：录像机不接受该用户名或密码。",
+    "en": "1号录像机: The recorder does not accept the user name or the password.",
+}
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_people_read_in_their_language_why_a_job_stopped(evening: House, arrive, language: str) -> None:
+    instance = evening.request("garage", to="vote_committee")
+    for member in ("member1", "member2"):
+        evening.submit(instance, "vote_committee", {"decision": "approve"}, by=member)
+    claimed = jobs.claim(evening.database, owner="tests", site="main")
+    assert claimed is not None
+    refusal = RecorderRefusedError("The recorder does not accept the user name or the password.")
+    named = RecorderRefusedError("%(recorder)s: %(error)s", recorder="1号录像机", error=sentence_of(refusal))
+    named.permanent = True  # type: ignore[attr-defined]
+    assert jobs.fail(evening.database, claimed, named) == "incident"
+    operator, admin = arrive(evening, "operator"), arrive(evening, "admin")
+    for reader, address in (
+        (operator, "/operations/"),
+        (operator, "/notices"),
+        (admin, f"/operations/instances/{instance}"),
+    ):
+        assert REFUSED[language] in reader.get(f"{address}?lang={language}").text, address
+    document = operator.get(f"/api/v1/jobs?lang={language}").json
+    assert [one["error"] for one in document] == [REFUSED[language]]
+    with evening.database.reading() as session:
+        kept = [json.loads(event.payload) for event in history.events(session, instance) if event.kind == "incident"]
+        told = [notice.params["error"] for notice in notifications.unread(session, "operator") if notice.params]
+    assert [one["error"] for one in kept] == [f"RecorderRefusedError: {REFUSED['en']}"]
+    assert str(Sentence.restored(told[0])) == REFUSED["en"]
+
+
+def test_an_error_that_was_stored_as_text_is_said_as_it_stands(stopped, arrive) -> None:
+    house, _instance, job = stopped
+    with house.database.transaction() as session:
+        session.execute(text("UPDATE jobs SET error = 'cable pulled' WHERE state = 'incident'"))
+    assert "cable pulled" in arrive(house, "operator").get("/operations/?lang=zh").text
+    assert state(house, job) == "incident"
 
 
 def test_an_incident_that_is_tried_again_goes_on(stopped, arrive) -> None:
@@ -131,7 +176,7 @@ def test_a_message_that_nobody_takes_is_shown_with_who_sent_it_and_why_it_lies_h
     house, instance, _job = stopped
     with house.database.transaction() as session:
         sent = messages.send(session, "parcel", {}, by="admin")
-        sent.sender_id, sent.error = instance, "More than one instance waits for it."
+        sent.sender_id, sent.error = instance, Sentence("More than one instance waits for it.")
         messages.send(session, "letter", {}, by="admin").state = "expired"
     page = arrive(house, "operator").get("/operations/").text
     assert "Messages without a receiver" in page

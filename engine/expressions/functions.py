@@ -329,7 +329,9 @@ def call(function: Function, name: str, budget: Budget, arguments: list[Any], ke
     except Refusal:
         raise
     except (TypeError, ValueError, OverflowError, AttributeError, RecursionError, IndexError):
-        shown = ", ".join(repr(item)[:30] if isinstance(item, SCALARS) else kind_of(item) for item in arguments[:4])
+        shown = ", ".join(
+            repr(item)[:30] if isinstance(item, SCALARS) else str(kind_of(item)) for item in arguments[:4]
+        )
         raise Refusal(
             N_("%(name)s cannot be used on these values: %(values)s (line %(line)s, column %(column)s)."),
             name=name,

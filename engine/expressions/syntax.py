@@ -97,7 +97,7 @@ def _parse(text: str, mode: Mode) -> Parsed:
         line, column = error.lineno or 1, error.offset or 1
         raise ExpressionError(
             N_("This cannot be read: %(problem)s (line %(line)s, column %(column)s)."),
-            problem=error.msg,
+            problem=Sentence(error.msg),
             line=line,
             column=max(1, column + (shift if shift > 0 or line == 1 else 0)),
         ) from None
@@ -106,6 +106,15 @@ def _parse(text: str, mode: Mode) -> Parsed:
             N_("This cannot be read: it is nested too deeply or contains forbidden characters."), line=1, column=1
         ) from None
     return Parsed(tree, tuple(source.split("\n")), shift)
+
+
+SLIPS = (
+    N_("invalid syntax"), N_("invalid syntax. Perhaps you forgot a comma?"), N_("expected ':'"),
+    N_("'(' was never closed"), N_("'[' was never closed"), N_("'{' was never closed"),
+    N_("unmatched ')'"), N_("unmatched ']'"), N_("unmatched '}'"),
+    N_("unterminated string literal (detected at line 1)"), N_("invalid decimal literal"),
+)  # fmt: skip
+"""What Python says of the most frequent ones, for the catalogue."""
 
 
 def _assigns(source: str) -> bool:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from engine.errors import N_
+from engine.errors import N_, Sentence
 
 STEPS = 250_000
 """What one evaluation may cost: a unit per syntax node visited, per value copied, per 64 characters touched."""
@@ -111,17 +111,18 @@ def is_number(value: Any) -> bool:
     return type(value) is int or type(value) is float
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: Any) -> Sentence:
     """The type of `value` in the words of docs/expressions.md."""
-    return {
-        type(None): "None",
-        bool: "true/false",
-        int: "number",
-        float: "number",
-        str: "text",
-        list: "list",
-        dict: "dict",
-    }.get(type(value), type(value).__name__)
+    words = {
+        type(None): N_("None"),
+        bool: N_("true/false"),
+        int: N_("number"),
+        float: N_("number"),
+        str: N_("text"),
+        list: N_("list"),
+        dict: N_("dict"),
+    }
+    return Sentence(words.get(type(value), type(value).__name__))
 
 
 def same(left: Any, right: Any) -> bool:

@@ -9,6 +9,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.pofile import read_po
 
 from engine.errors import DefinitionError, Problem, Sentence
+from engine.expressions import check
 from engine.lint import lint
 from engine.settings import ROOT
 from engine.spiff import compile_definition
@@ -58,6 +59,25 @@ def test_what_is_said_about_any_broken_file_is_said_in_chinese(catalogue: Catalo
     }
     assert len(said) > 90
     assert [text for text in sorted(said) if not (found := catalogue.get(text)) or not found.string] == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "chinese"),
+    [
+        ("a b", "无法解析：语法不对（第 1 行第 3 列）。"),
+        ("lambda: 1", "表达式语言不支持 lambda（第 1 行第 1 列）。"),
+        ("open('x')", "没有函数 open（第 1 行第 1 列）。"),
+    ],
+)
+def test_what_is_wrong_inside_an_expression_is_said_in_chinese(
+    catalogue: Catalog, expression: str, chinese: str
+) -> None:
+    def translate(text: str) -> str:
+        found = catalogue.get(text)
+        return str(found.string) if found and found.string else text
+
+    ((_line, _column, told),) = check(expression)
+    assert told.said(translate) == chinese
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -49,7 +49,8 @@ class Sentence:
     def restored(cls, value: Any) -> "Sentence":
         """The sentence that was stored. Raises TypeError or KeyError: `value` is none."""
         params = {
-            name: cls.restored(one) if isinstance(one, dict) else one for name, one in dict(value["params"]).items()
+            name: cls.restored(one) if isinstance(one, dict) and one.keys() == {"template", "params"} else one
+            for name, one in dict(value["params"]).items()
         }
         return cls(value["template"], params)
 

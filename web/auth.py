@@ -19,7 +19,7 @@ from engine.errors import N_, InvalidFormError, NotAllowedError
 from engine.models import User
 from web.edge import database, reading, transaction
 from web.errors import message_of, problem, wants_problem
-from web.i18n import _, say
+from web.i18n import _, told
 from web.people import GROUPS as GROUPS
 from web.security import bears_token, local_address
 
@@ -205,7 +205,7 @@ def first_run() -> Any:
                     writing, values["username"], password, name=values["name"], groups=("admin", "employee")
                 )
         except InvalidFormError as error:
-            errors = {key: say(found.template, dict(found.params)) for key, found in error.fields.items()}
+            errors = {key: told(found) for key, found in error.fields.items()}
         else:
             return _welcome(user, None)
     return render_template("auth/first_run.html", values=values, errors=errors), 422

@@ -106,7 +106,7 @@ def status_of(error: BaseException) -> int:
 
 def message_of(error: BaseException) -> str:
     """What the error says, in the reader's language."""
-    if isinstance(error, DiaoquError):
+    if isinstance(error, DiaoquError | DeviceError):
         return say(error.template, error.params if wants_problem() else _for_people(error.params))
     return _(str(error))
 

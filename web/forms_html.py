@@ -18,7 +18,7 @@ from werkzeug.datastructures import MultiDict
 from engine import personal
 from engine.errors import FieldError
 from engine.forms import Field, Form, Option
-from web.i18n import ZONE, _, format_date, format_time, local, say
+from web.i18n import ZONE, _, format_date, format_time, local, told
 
 Values = Mapping[str, Any]
 
@@ -112,7 +112,7 @@ class Sheet:
         for field in self.form.inputs:
             if field.key in self.errors:
                 error = self.errors[field.key]
-                found.append((input_id(field), self.say(field.label), say(error.template, dict(error.params))))
+                found.append((input_id(field), self.say(field.label), told(error)))
         return found
 
     def say(self, text: str) -> str:
@@ -130,7 +130,7 @@ class Sheet:
             label=self.say(field.label),
             help=self.say(field.description),
             value=_for_input(field, value),
-            error=say(error.template, dict(error.params)) if error else "",
+            error=told(error) if error else "",
             # What only its group hides says nothing itself: the script shows the group and would leave it hidden.
             hidden=field.hide is not None and field.id in self.hidden,
             hide=orjson.dumps(field.hide.to_json()).decode() if field.hide else "",

@@ -203,7 +203,7 @@ def _posted_change() -> Change:
 
 def _why(error: ConflictError | InvalidFormError) -> str:
     if isinstance(error, InvalidFormError):
-        return " ".join(_(found.template) % dict(found.params) for found in error.fields.values())
+        return " ".join(told(found) for found in error.fields.values())
     return message_of(error)
 
 

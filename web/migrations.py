@@ -20,7 +20,7 @@ from web import diagrams, people
 from web.auth import person, requires
 from web.edge import database, reading
 from web.errors import message_of
-from web.i18n import _
+from web.i18n import _, told
 from web.studio import EDITORS
 
 blueprint = Blueprint("migrations", __name__, url_prefix="/studio")
@@ -58,7 +58,7 @@ def migrate(process_id: str) -> Any:
         try:
             outcomes = _migrate_posted(process_id, target)
         except InvalidFormError as error:
-            refusal, status = " ".join(_(found.template) % dict(found.params) for found in error.fields.values()), 422
+            refusal, status = " ".join(told(found) for found in error.fields.values()), 422
         session.rollback()  # what is read from here on is what has been written
         counts = _counts(session, process_id)
     rows = [] if before is None else _rows(session, before, target)
@@ -93,7 +93,7 @@ def _rows(session: Session, before: ProcessDefinition, target: ProcessDefinition
     words = {**diagrams.labels(session, before.id), **diagrams.labels(session, target.id)}
     elements = definitions.compiled(session, before.id).elements
 
-    def told(reason: Reason) -> str:
+    def said(reason: Reason) -> str:
         named = reason.params.get("element", "")
         return _(reason.template) % {**reason.params, "element": words.get(named, named)}
 
@@ -106,8 +106,8 @@ def _rows(session: Session, before: ProcessDefinition, target: ProcessDefinition
                 instance,
                 verdict,
                 [words.get(name, name) for name in names],
-                [told(reason) for reason in verdict.refused],
-                [told(reason) for reason in verdict.warnings],
+                [said(reason) for reason in verdict.refused],
+                [said(reason) for reason in verdict.warnings],
                 own=instance.started_by == person().username,
             )
         )

@@ -17,6 +17,7 @@ from engine.errors import (
     OversizedError,
     Problem,
     Sentence,
+    sentence_of,
 )
 from web.auth import public
 from web.errors import status_of
@@ -111,6 +112,24 @@ def test_an_error_is_a_page_for_people_and_a_problem_document_for_programs(site:
     assert document.content_type == "application/problem+json"
     assert document.json["problems"][0]["element"] == "task_1"
     assert document.json["status"] == 422
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [("zh", "1号录像机：录像机正忙（503）。"), ("en", "1号录像机: The recorder is busy (503).")],
+)
+def test_what_a_recorder_answered_is_said_in_the_readers_language(site: Flask, language: str, told: str) -> None:
+    busy = RecorderUnreachableError("The recorder is busy (503).")
+
+    @site.get("/busy")
+    @public
+    def busy_recorder() -> str:
+        raise RecorderUnreachableError("%(recorder)s: %(error)s", recorder="1号录像机", error=sentence_of(busy))
+
+    for accepted in ("text/html", "application/json"):
+        answer = site.test_client().get(f"/busy?lang={language}", headers={"Accept": accepted})
+        assert answer.status_code == 504
+        assert told in (answer.json["detail"] if accepted == "application/json" else answer.text)
 
 
 def test_what_nobody_foresaw_gets_a_reference_number_that_is_in_the_log(

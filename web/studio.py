@@ -236,13 +236,20 @@ def catalogue(files: Mapping[str, str]) -> dict[str, Any]:
             if name.endswith(".form")
         ],
         "decisions": [
-            {"value": element.get("id"), "label": element.get("name") or element.get("id") or ""}
+            {"value": element.get("id"), "label": _decision(element)}
             for name, text in files.items()
             if name.endswith(".dmn")
             for element in lint.read_xml(text).iter("{*}decision")
         ],
         "groups": [{"value": key, "label": _(label)} for key, label in GROUPS.items()],
     }
+
+
+def _decision(element: Any) -> str:
+    """The name of a decision and, in the words of the standard, how its table comes to a result."""
+    table = element.find("{*}decisionTable")
+    policy = filter(None, (table.get("hitPolicy") or "UNIQUE", table.get("aggregation")))
+    return f"{element.get('name') or element.get('id')} ({' '.join(policy)})"
 
 
 def words() -> dict[str, str]:

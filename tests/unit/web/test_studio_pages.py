@@ -258,5 +258,5 @@ def test_the_modeler_offers_what_is_installed(house, owner) -> None:
         ("end_at", "str", True),
     ]
     assert "review.form" in [found["value"] for found in offered["forms"]]
-    assert [found["value"] for found in offered["decisions"]] == ["committee_votes"]
+    assert offered["decisions"] == [{"value": "committee_votes", "label": "需要多少同意票 (FIRST)"}]
     assert {"value": "reviewer", "label": "Reviewer"} in offered["groups"]

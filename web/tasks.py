@@ -16,10 +16,10 @@ from device import access
 from device.models import Case
 from engine import assignments, clock, definitions, identity, instances, tasks
 from engine.definitions import text_digest
-from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotAllowedError
+from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotAllowedError, Sentence
 from engine.forms import Form
 from engine.identity import WrongPasswordError
-from engine.models import HistoryEvent, Task, User
+from engine.models import HistoryEvent, Job, Task, User
 from engine.tasks import SignatureRequest
 from web import brief, drafts, footage, outlook, people, progress
 from web.auth import person
@@ -27,7 +27,7 @@ from web.diagrams import labels, position
 from web.edge import reading, transaction
 from web.errors import message_of
 from web.forms_html import Sheet, read, sheet
-from web.i18n import _, format_time
+from web.i18n import _, format_time, told
 from web.personal import shown
 from web.sources import for_form, places
 from web.sources import sources as sources
@@ -313,9 +313,9 @@ FAULTS = {
 
 
 def _fault(session: Session, task: Task) -> dict[str, str]:
-    """What failed, when the failure of a service task called for this one: in the reader's language, and as reported.
+    """What failed, when the failure of a service task called for this one, and what the device reported.
 
-    The report stands in the history as the device gave it, so it is in English.
+    The history holds the report in English; the job that failed may still know it as a sentence.
     """
     query = select(HistoryEvent.payload).where(
         HistoryEvent.instance_id == task.instance_id, HistoryEvent.kind == "error", HistoryEvent.at == task.created_at
@@ -324,8 +324,11 @@ def _fault(session: Session, task: Task) -> dict[str, str]:
     if payload is None:
         return {}
     error = orjson.loads(payload)
-    known = FAULTS.get(error.get("code", ""))
-    return {"what": _(known) if known else "", "report": str(error.get("message", ""))}
+    known, report = FAULTS.get(error.get("code", "")), str(error.get("message", ""))
+    job = select(Job.error).where(Job.instance_id == task.instance_id, Job.task_id == UUID(error["task"]))
+    kept = [sentence.params.get("message") for sentence in session.scalars(job)]
+    said = next((told(one) for one in kept if isinstance(one, Sentence) and str(one) == report), report)
+    return {"what": _(known) if known else "", "report": said}
 
 
 def _checks(task: Task) -> list[dict[str, Any]]:

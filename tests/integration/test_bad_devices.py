@@ -85,9 +85,13 @@ def test_a_wrong_password_of_the_recorder_is_said_at_once_and_told_to_nobody(
     job = service.job(instance, "verify_coverage")
     assert job is not None
     assert (job.state, job.attempts) == ("failed", 1), "trying again would lock the account on the recorder"
-    for lang in ("en", "zh"):
+    refusals = {
+        "en": "1号录像机: The recorder does not accept the user name or the password.",
+        "zh": "1号录像机：录像机不接受该用户名或密码。",
+    }
+    for lang, refusal in refusals.items():
         page = page_of(browser, service, instance, "handle_recorder_fault", lang)
-        assert "The recorder does not accept the user name or the password." in page
+        assert refusal in page
         assert WRONG not in page
     assert "录像机拒绝" in page_of(browser, service, instance, "handle_recorder_fault", "zh")
     assert WRONG not in service.call("auditor", "GET", f"/instances/{instance}/history").text

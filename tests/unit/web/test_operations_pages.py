@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from device.recorders.base import RecorderRefusedError
 from engine import history, jobs, messages, notifications
-from engine.errors import Sentence, sentence_of
+from engine.errors import BpmnError, Sentence, sentence_of
 from engine.models import Job, Message
 
 
@@ -85,6 +85,25 @@ def test_people_read_in_their_language_why_a_job_stopped(evening: House, arrive,
         told = [notice.params["error"] for notice in notifications.unread(session, "operator") if notice.params]
     assert [one["error"] for one in kept] == [f"RecorderRefusedError: {REFUSED['en']}"]
     assert str(Sentence.restored(told[0])) == REFUSED["en"]
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_task_after_a_failure_says_in_the_readers_language_what_the_recorder_reported(
+    evening: House, arrive, language: str
+) -> None:
+    instance = evening.request("garage", to="review_request")
+    evening.submit(instance, "review_request", APPROVED["review_request"][1], by="reviewer")
+    claimed = jobs.claim(evening.database, owner="tests", site="main")
+    assert claimed is not None
+    refusal = RecorderRefusedError("The recorder does not accept the user name or the password.")
+    named = RecorderRefusedError("%(recorder)s: %(error)s", recorder="1号录像机", error=sentence_of(refusal))
+    assert jobs.fail(evening.database, claimed, BpmnError("RECORDER_REFUSED", sentence_of(named))) == "failed"
+    (task,) = [task for task in evening.waiting(instance) if task.element == "handle_recorder_fault"]
+    operator = arrive(evening, "operator")
+    assert REFUSED[language] in operator.get(f"/tasks/{task.id}?lang={language}").text
+    with evening.database.transaction() as session:
+        session.execute(text("UPDATE jobs SET error = 'said in another way'"))
+    assert REFUSED["en"] in operator.get(f"/tasks/{task.id}?lang={language}").text
 
 
 def test_an_error_that_was_stored_as_text_is_said_as_it_stands(stopped, arrive) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, exists, func, or_, select, union_all
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from engine import numbers
 from engine.models import Instance, Job, NumberPart, Task
@@ -50,31 +50,67 @@ def find(session: Session, wanted: Wanted, *, limit: int, offset: int = 0) -> tu
     """
     named = _named(session, wanted.key) if wanted.key else None
     fitting = _matching(wanted, named.condition if named else None)
-    page = fitting.order_by(*NEWEST).limit(limit).offset(offset)  # of their ids alone, which an index holds
-    found = session.scalars(select(Instance).where(Instance.id.in_(page.scalar_subquery())).order_by(*NEWEST)).all()
-    if named and named.many is not None and wanted == Wanted(key=wanted.key) and offset + limit <= FEW:
-        total = count(session, named.many, FEW)
+    found = _rows(session, fitting.order_by(*NEWEST).limit(limit).offset(offset))  # an index holds the order and the id
+    if named and named.many and wanted == Wanted(key=wanted.key) and offset + limit <= FEW:
+        total = count(session, select(Instance.id).where(named.narrowed), FEW)
         if total.more:
             return found, total
     return found, count(session, fitting, max(COUNTED, offset + limit))
 
 
-def count(session: Session, query: Select[Any], up_to: int = COUNTED) -> Total:
+def search(
+    session: Session, word: str, state: str = "", *, limit: int, offset: int = 0
+) -> tuple[Sequence[Instance], Total]:
+    """As `find`: those with `word` in their number, in the name of who started them, or in that of their process."""
+    wanted = _matching(Wanted(state=state), None)
+    if not word:
+        return find(session, Wanted(state=state), limit=limit, offset=offset)
+    named = _named(session, word)
+    people, processes = (_names(session, column, word) for column in (Instance.started_by, Instance.process_id))
+    started, executed = Instance.started_by.in_(people), Instance.process_id.in_(processes)
+    some = [wanted.where(each).limit(FEW + 1).subquery() for each in (named.narrowed, started, executed)]
+    few = union_all(*(select(each.c.id) for each in some))  # each by its own index
+    known = len(set(session.scalars(few)))
+    if known <= FEW and not named.many:
+        return _rows(session, few, limit, offset), Total(known)
+    fitting = wanted.where(or_(named.condition, started, executed))
+    found = _rows(session, fitting.order_by(*NEWEST).limit(limit).offset(offset))
+    if known > FEW and offset + limit <= FEW:
+        return found, Total(FEW, more=True)
+    return found, count(session, fitting, max(COUNTED, offset + limit))
+
+
+def _rows(
+    session: Session, ids: Select[UUID] | CompoundSelect[UUID], limit: int | None = None, offset: int | None = None
+) -> Sequence[Instance]:
+    newest = select(Instance).where(Instance.id.in_(ids)).order_by(*NEWEST)
+    return session.scalars(newest.limit(limit).offset(offset)).all()
+
+
+def _names(session: Session, column: InstrumentedAttribute[str], part: str) -> Sequence[str]:
+    """What `column` holds that has `part`, going from each value to the next by the index that begins with `column`."""
+    first = select(func.min(column).label("name")).cte(recursive=True)
+    following = select(func.min(column)).where(column > first.c.name).scalar_subquery()
+    names = first.union_all(select(following).where(first.c.name.is_not(None)))
+    return session.scalars(select(names.c.name).where(names.c.name.icontains(part, autoescape=True))).all()
+
+
+def count(session: Session, query: Select[Any], up_to: int) -> Total:
     """How many rows `query` has; no more than `up_to` and one are looked at."""
     found = session.scalar(select(func.count()).select_from(query.limit(up_to + 1).subquery())) or 0
     return Total(min(found, up_to), found > up_to)
 
 
-def count_states(session: Session, up_to: int = COUNTED) -> dict[str, Total]:
-    """How many instances are in each state, as `count` does it; by one statement."""
+def count_states(session: Session) -> dict[str, Total]:
+    """How many instances are in each state, counted up to COUNTED; by one statement."""
 
     def counted(state: str) -> Any:
-        some = select(Instance.id).where(Instance.state == state).order_by(*NEWEST).limit(up_to + 1).subquery()
+        some = select(Instance.id).where(Instance.state == state).order_by(*NEWEST).limit(COUNTED + 1).subquery()
         return select(func.count()).select_from(some).scalar_subquery()
 
     states = (*UNDER_WAY, *ENDED)
     found = session.execute(select(*(counted(state) for state in states))).one()
-    return {state: Total(min(each, up_to), each > up_to) for state, each in zip(states, found, strict=True)}
+    return {state: Total(min(each, COUNTED), each > COUNTED) for state, each in zip(states, found, strict=True)}
 
 
 def _matching(wanted: Wanted, named: ColumnElement[bool] | None) -> Select[UUID]:
@@ -98,22 +134,24 @@ def _matching(wanted: Wanted, named: ColumnElement[bool] | None) -> Select[UUID]
 
 @dataclass(frozen=True)
 class _Named:
-    """Which instances have a part in their number; `many` are some of them, when it stands in more places than FEW."""
+    """Which instances have a part in their number: `narrowed` looks them up, but only some when there are `many`."""
 
     condition: ColumnElement[bool]
-    many: Select[UUID] | None = None
+    narrowed: ColumnElement[bool]
+    many: bool
 
 
 def _named(session: Session, part: str) -> _Named:
     holds = Instance.business_key.icontains(part, autoescape=True)
-    identified = _identifier(part)
     places = select(NumberPart.business_key).where(numbers.begins(NumberPart.part, part))
     many = len(session.scalars(places.limit(FEW + 1)).all()) > FEW
     looked_up = places.limit(2 * FEW if many else FEW).subquery()  # a number may have the part several times
-    narrowed = and_(Instance.business_key.in_(select(looked_up.c.business_key)), holds)
-    found = holds if many else narrowed
-    condition = found if identified is None else or_(found, Instance.id == identified)
-    return _Named(condition, select(Instance.id).where(narrowed) if many else None)
+    narrowed: ColumnElement[bool] = and_(Instance.business_key.in_(select(looked_up.c.business_key)), holds)
+    identified = _identifier(part)
+    if identified is not None:
+        either = union_all(select(Instance.id).where(narrowed), select(Instance.id).where(Instance.id == identified))
+        narrowed, holds = Instance.id.in_(either), or_(holds, Instance.id == identified)
+    return _Named(holds if many else narrowed, narrowed, many)
 
 
 def _identifier(text: str) -> UUID | None:

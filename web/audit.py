@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from flask import Blueprint, render_template, request
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from device.ledger import verify_custody
 from device.models import Case
@@ -31,18 +31,12 @@ def index() -> Any:
     session = reading()
     wanted, state = request.args.get("q", "").strip(), request.args.get("state", "")
     number = max(1, request.args.get("page", 1, type=int))
-    query = select(Instance, Case).outerjoin(Case, Case.instance_id == Instance.id)
-    if wanted:
-        columns = (Case.number, Instance.business_key, Instance.started_by, Instance.process_id)
-        query = query.where(or_(*(column.icontains(wanted, autoescape=True) for column in columns)))
-    if state:
-        query = query.where(Instance.state == state)
-    newest = query.order_by(*listing.NEWEST).limit(PAGE).offset((number - 1) * PAGE)
-    rows = session.execute(newest).all()
-    people.remember(instance.started_by for instance, _case in rows)
-    shown = max(listing.COUNTED, number * PAGE)
-    counts = listing.count_states(session, shown)
-    total = listing.count(session, query.with_only_columns(Instance.id), shown)
+    found, total = listing.search(session, wanted, state, limit=PAGE, offset=(number - 1) * PAGE)
+    people.remember(one.started_by for one in found)
+    numbered = session.scalars(select(Case).where(Case.instance_id.in_([one.id for one in found])))
+    cases = {case.instance_id: case for case in numbered}
+    rows = [(one, cases.get(one.id)) for one in found]
+    counts = listing.count_states(session)
     return render_template(
         "audit/index.html", rows=rows, total=total, number=number, size=PAGE, counts=counts, wanted=wanted, state=state
     )

@@ -102,17 +102,19 @@ def merge_tokens(tokens: Sequence[Task]) -> dict[str, Any]:
 
 def common_ancestor(tasks: Sequence[Task]) -> Task | None:
     """The nearest task from which all descend: the fork whose data the branches started from."""
-
-    def line(task: Task | None) -> list[Task]:
-        found = []
-        while task is not None:
-            found.append(task)
+    line: list[Task] = []
+    task: Task | None = tasks[0] if tasks else None
+    while task is not None:
+        line.append(task)
+        task = task.parent
+    meets = {task.id: place for place, task in enumerate(line)}  # where a task's own line meets this one
+    nearest = 0
+    for task in tasks[1:]:
+        walked = []
+        while task is not None and task.id not in meets:
+            walked.append(task.id)
             task = task.parent
-        return found[::-1]
-
-    ancestor = None
-    for level in zip(*(line(task) for task in tasks), strict=False):
-        if any(task is not level[0] for task in level):
-            break
-        ancestor = level[0]
-    return ancestor
+        place = len(line) if task is None else meets[task.id]
+        meets.update(dict.fromkeys(walked, place))
+        nearest = max(nearest, place)
+    return line[nearest] if nearest < len(line) else None

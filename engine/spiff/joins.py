@@ -6,6 +6,7 @@ inside a loop it counts those of earlier rounds. BPMN 2.0, 13.4.1 (parallel) and
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 from SpiffWorkflow.bpmn.specs import defaults as bpmn
 from SpiffWorkflow.task import Task
@@ -22,7 +23,7 @@ class TokenJoin:
 
     _inputs: list[str]
 
-    def _may_fire(self, my_task: Task, full: set[str]) -> bool:
+    def _may_fire(self, workflow: Any, full: set[str]) -> bool:
         raise NotImplementedError
 
     def _update_hook(self, my_task: Task) -> bool:
@@ -30,14 +31,8 @@ class TokenJoin:
             my_task._inherit_data()
             return True
         my_task._set_state(TaskState.WAITING)
-        inputs = Counter(self._inputs)
-        queues: dict[str, list[Task]] = {name: [] for name in inputs}
-        for task in my_task.workflow.tasks.values():
-            if task.task_spec is self and task.state == TaskState.WAITING:
-                queues[task.parent.task_spec.name].append(task)
-        tokens = [task for name, queue in queues.items() for task in queue[: inputs[name]]]
-        full = {name for name, queue in queues.items() if len(queue) >= inputs[name]}
-        if my_task not in tokens or not self._may_fire(my_task, full):
+        tokens = self.ready_tokens(my_task.workflow)
+        if my_task not in tokens:
             return False
         my_task.data = merge_tokens(sorted(tokens, key=lambda task: task.parent.last_state_change))
         for task in tokens:
@@ -46,9 +41,24 @@ class TokenJoin:
                 task.cancel()
         return True
 
+    def ready_tokens(self, workflow: Any) -> list[Task]:
+        """Those that go on as one now; none when the join waits for another."""
+        return STEP.get().unchanged((workflow, self), lambda: self._collect(workflow))
+
+    def _collect(self, workflow: Any) -> list[Task]:
+        inputs = Counter(self._inputs)
+        queues: dict[str, list[Task]] = {name: [] for name in inputs}
+        for task in workflow.tasks.values():
+            if task.task_spec is self and task.state == TaskState.WAITING:
+                queues[task.parent.task_spec.name].append(task)
+        full = {name for name, queue in queues.items() if len(queue) >= inputs[name]}
+        if not self._may_fire(workflow, full):
+            return []
+        return [task for name, queue in queues.items() for task in queue[: inputs[name]]]
+
 
 class ParallelGateway(TokenJoin, bpmn.ParallelGateway):
-    def _may_fire(self, my_task: Task, full: set[str]) -> bool:  # noqa: ARG002
+    def _may_fire(self, workflow: Any, full: set[str]) -> bool:  # noqa: ARG002
         return len(full) == len(set(self._inputs))
 
     def _run_hook(self, my_task: Task) -> bool:  # noqa: ARG002
@@ -58,12 +68,12 @@ class ParallelGateway(TokenJoin, bpmn.ParallelGateway):
 class InclusiveGateway(TokenJoin, bpmn.InclusiveGateway):
     """Waits for every token that can still reach an empty input, unless it can also reach a filled one."""
 
-    def _may_fire(self, my_task: Task, full: set[str]) -> bool:
+    def _may_fire(self, workflow: Any, full: set[str]) -> bool:
         empty = self._upstream(name for name in self._inputs if name not in full)
         reached = self._upstream(full)
         return not any(
             task.task_spec.name in empty and task.task_spec.name not in reached
-            for task in my_task.workflow.tasks.values()
+            for task in workflow.tasks.values()
             if task.has_state(ACTIVE) and task.task_spec is not self
         )
 

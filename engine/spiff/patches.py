@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from uuid import UUID
 
 from SpiffWorkflow import task as library_task
+from SpiffWorkflow.bpmn import BpmnWorkflow
 from SpiffWorkflow.bpmn.script_engine.python_environment import TaskDataEnvironment
 from SpiffWorkflow.bpmn.specs import control
 from SpiffWorkflow.bpmn.specs.event_definitions import timer as library_timer
@@ -26,12 +27,17 @@ from engine.errors import N_, DiaoquError, ExpressionError
 from engine.spiff.data import copy_json, merge_tokens
 from engine.spiff.model import RefusedInputError
 from engine.spiff.step import ACTIVE, FINISHED, STEP, StepDatetime
+from engine.spiff.waiting import (
+    UNFINISHED,
+    WAITING,
+    all_others_ended,
+    refresh_timers,
+    says_no_until_told,
+    update_waiting_tasks,
+)
 
 MODELLED = (DiaoquError, SpiffWorkflowException)
 """What a diagram can do wrong; everything else is a fault of the program and voids the step."""
-
-UNFINISHED = TaskState.NOT_FINISHED_MASK
-WAITING = TaskState.WAITING
 
 
 def install() -> None:
@@ -55,11 +61,12 @@ def install() -> None:
     TaskSpec._predict = _predict
     Workflow._remove_task = _remove_task
     TaskIterator.__init__ = _without_limit
-    Workflow.update_waiting_tasks = _update_waiting_tasks
+    Workflow.update_waiting_tasks = update_waiting_tasks
+    BpmnWorkflow.refresh_timers = refresh_timers
     Workflow.is_completed = _is_completed
     control.BoundaryEventJoin._update_hook = _boundary_join
     control._EndJoin._run_hook = _end_join
-    control._EndJoin._check_threshold_unstructured = _all_others_ended
+    control._EndJoin._check_threshold_unstructured = all_others_ended
 
 
 def _refuse_python(*_args: Any, **_kwargs: Any) -> NoReturn:
@@ -155,6 +162,8 @@ def _update(spec: TaskSpec, my_task: Task) -> None:
         spec._predict(my_task)
     elif my_task.state == TaskState.FUTURE and spec._outputs and not my_task._children:
         spec._predict(my_task, mask=TaskState.FUTURE | TaskState.PREDICTED_MASK)
+    settled = STEP.get().settled
+    settled.discard(my_task)
     try:
         ready = spec._update_hook(my_task)
     except RefusedInputError:
@@ -166,6 +175,8 @@ def _update(spec: TaskSpec, my_task: Task) -> None:
         return
     if ready:
         my_task._ready()
+    elif my_task._state == WAITING and says_no_until_told(my_task):
+        settled.add(my_task)
 
 
 def _remove_task(workflow: Workflow, task_id: UUID) -> None:
@@ -191,20 +202,6 @@ def _without_limit(iterator: TaskIterator, *args: Any, **kwargs: Any) -> None:
     iterator.max_depth = sys.maxsize
 
 
-def _update_waiting_tasks(workflow: Workflow) -> None:
-    """As in the library, in the same order; it walks the tree after every completed task, although nothing waits."""
-    tasks = workflow.tasks
-    if not [task for task in tasks.values() if task._state == WAITING]:
-        return
-    pending = [workflow.task_tree]
-    while pending:
-        task = pending.pop()
-        if task._state >= TaskState.FUTURE:
-            pending.extend([tasks[child] for child in reversed(task._children)])
-        if task._state == WAITING:
-            task.task_spec._update(task)
-
-
 def _is_completed(workflow: Workflow) -> bool:
     """As in the library, without walking the tree."""
     workflow.completed = workflow.completed or not any(task._state & UNFINISHED for task in workflow.tasks.values())
@@ -222,16 +219,6 @@ def _boundary_join(spec: TaskSpec, my_task: Task) -> bool:
         my_task._set_state(WAITING)
         return False
     return bool(_original_boundary_join(spec, my_task))
-
-
-def _all_others_ended(spec: TaskSpec, my_task: Task) -> bool:
-    """As in the library, without walking the tree; below a join there is only the end."""
-    return not any(
-        task._state & UNFINISHED
-        and task is not my_task
-        and not (task.parent is not None and task.parent.task_spec is spec)
-        for task in my_task.workflow.tasks.values()
-    )
 
 
 def _end_join(spec: TaskSpec, my_task: Task) -> bool:

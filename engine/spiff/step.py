@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID, uuid5
 
 from SpiffWorkflow.task import Task
@@ -23,6 +23,8 @@ MAX_CHANGES = 20_000
 
 MOVED = "moved"
 """Marks a token in its internal data that a person has put where it is: it came by no sequence flow."""
+
+T = TypeVar("T")
 
 ACTIVE = TaskState.WAITING | TaskState.READY | TaskState.STARTED
 FINISHED = TaskState.FINISHED_MASK
@@ -66,11 +68,13 @@ class Step:
         self.thrown: list[tuple[Task, str, str, Any, str]] = []
         self.retried: set[UUID] = set()
         self.held: set[str] = set()  # sub-processes that begin nowhere: a token is put into them by hand
+        self.settled: set[Task] = set()  # what waits and need not be asked again (engine.spiff.waiting)
         self.removed = False
         self.kept = 0  # tasks that were left when the tree was last pruned
         self._seconds = at.timestamp()
         self._ids = 0
-        self._ticks = 0
+        self.ticks = 0
+        self._answers: dict[Any, tuple[int, Any]] = {}
 
     def new_id(self) -> UUID:
         self._ids += 1
@@ -82,10 +86,17 @@ class Step:
         Raises:
             RefusedInputError: the step does not end.
         """
-        self._ticks += 1
-        if self._ticks > MAX_CHANGES:
+        self.ticks += 1
+        if self.ticks > MAX_CHANGES:
             raise RefusedInputError(N_("The process runs in a circle without ever waiting for anything."))
-        return self._seconds + self._ticks * 1e-6
+        return self._seconds + self.ticks * 1e-6
+
+    def unchanged(self, question: Any, answer: Callable[[], T]) -> T:
+        """The answer that was given last, as long as no task has changed its state since."""
+        told = self._answers.get(question)
+        if told is None or told[0] != self.ticks:
+            self._answers[question] = told = (self.ticks, answer())
+        return cast("T", told[1])
 
     def change(self, task: Task, old: int, new: int) -> None:
         task._state = new

@@ -153,7 +153,7 @@ def test_an_error_that_nobody_catches_is_refused_and_changes_nothing() -> None:
 def test_an_error_end_event_that_nobody_catches_is_an_incident() -> None:
     case = Case(process(start(), user("u"), end("e", ERROR), flows("s > u > e")))
     result = case.do("u")
-    assert [(element, message) for _, element, message in result.incidents] == [("e", "Nobody catches the error NVR.")]
+    assert [(element, str(told)) for _, element, told in result.incidents] == [("e", "Nobody catches the error NVR.")]
     assert result.state == "running"
 
 

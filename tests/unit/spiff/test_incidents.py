@@ -12,8 +12,8 @@ from engine.spiff import RefusedInputError
 
 
 def only_incident(case: Case) -> tuple[UUID, str, str]:
-    [incident] = case.results[-1].incidents
-    return incident
+    [(task_id, element, sentence)] = case.results[-1].incidents
+    return task_id, element, str(sentence)
 
 
 @pytest.mark.parametrize("kind", ["exclusive", "inclusive"])

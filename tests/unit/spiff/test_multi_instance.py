@@ -132,7 +132,7 @@ def test_something_that_is_no_list_is_an_incident_that_can_be_repaired(members: 
     case = Case(voting(), {"members": members, "n": 0, "rounds": 1})
     [(task_id, element, message)] = case.results[0].incidents
     assert element == "cast_vote"
-    assert "not a list" in message
+    assert "not a list" in str(message)
     case.give("retry", task=str(task_id), data={"members": ["a"]})
     vote(case, "a", "yes")
     assert case.data["votes"] == ["yes"]

@@ -232,9 +232,9 @@ class ReplaySession(asyncio.Protocol):
             return answer
         if status == 401 or status == 403:
             raise RecorderRefusedError(
-                "The recorder does not accept the user name or password for replay."
+                N_("The recorder does not accept the user name or password for replay.")
                 if self._login.username
-                else "The recorder asks for a user name and a password for replay."
+                else N_("The recorder asks for a user name and a password for replay.")
             )
         if status == 453 or status == 503:
             raise RecorderBusyError(

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from engine import definitions, history, live, versions
-from engine.errors import BpmnError, DefinitionError, DiaoquError
+from engine.errors import N_, BpmnError, DefinitionError, DiaoquError
 from engine.lint import lint
 from engine.models import HistoryEvent, Instance
 from engine.spiff import CompiledDefinition, Execution, Input, RefusedInputError, StepResult, replaying
@@ -281,7 +281,7 @@ class _Answers:
     def __call__(self, operator: str, params: dict[str, Any]) -> Any:
         same = [each for each in self._pending if each["operator"] == operator]
         if not same:
-            raise RefusedInputError("it asks %(operator)s, whose answer is not recorded", operator=operator)
+            raise RefusedInputError(N_("it asks %(operator)s, whose answer is not recorded"), operator=operator)
         exact = [each for each in same if each["params"] == params]
         record = (exact or same)[0]
         if not exact:

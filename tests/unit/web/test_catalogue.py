@@ -1,5 +1,6 @@
 """The Chinese catalogue holds every text of the pages and messages, in the words of docs/glossary.md."""
 
+import ast
 import re
 from collections.abc import Iterator
 from io import BytesIO
@@ -12,6 +13,10 @@ from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
+
+import web  # noqa: F401 - and with it every kind of error
+from device.recorders.base import DeviceError
+from engine.errors import DiaoquError
 
 ROOT = Path(__file__).parents[3]
 FILE = ROOT / "web" / "translations" / "zh" / "LC_MESSAGES" / "messages.po"
@@ -123,6 +128,35 @@ def test_every_text_has_a_translation(extracted: Catalog, catalogue: Catalog) ->
         if found is None or not found.string or not all(found.string):
             missing.append((message.id, message.locations[:1]))
     assert missing == [], "run `make messages`, then translate what web/translations/zh lacks"
+
+
+def test_every_error_that_reaches_people_is_marked_for_the_catalogue() -> None:
+    """What the command line alone says (its modules, the simulator) stays English."""
+    told = {kind.__name__ for root in (DiaoquError, DeviceError) for kind in (root, *_kinds_of(root))}
+    paths = [path for part in ("engine", "device", "web") for path in sorted((ROOT / part).rglob("*.py"))]
+    english = {ROOT / "web" / name for name in ("cli.py", "proof.py", "setup.py")}
+    unmarked = [
+        (str(path.relative_to(ROOT)), text.lineno)
+        for path in paths
+        if path not in english and _is_source(path.parent) and "simulator" not in path.parts
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) in told
+        for text in _alternatives(call.args[:1])
+        if isinstance(text, ast.JoinedStr)
+        or (isinstance(text, ast.Constant) and isinstance(text.value, str) and " " in text.value)
+    ]
+    assert unmarked == []
+
+
+def _kinds_of(root: type[Exception]) -> Iterator[type[Exception]]:
+    for kind in root.__subclasses__():
+        yield kind
+        yield from _kinds_of(kind)
+
+
+def _alternatives(found: list[ast.expr]) -> Iterator[ast.expr]:
+    for text in found:
+        yield from _alternatives([text.body, text.orelse]) if isinstance(text, ast.IfExp) else [text]
 
 
 def test_the_catalogue_holds_nothing_fuzzy_and_nothing_that_is_gone(extracted: Catalog, catalogue: Catalog) -> None:

@@ -292,9 +292,11 @@ def export(
             raise click.UsageError(f"{path} exists: choose another name, or --force to replace it.")
     pause = partial(_wait_for, hours)
     with _progress() as progress:
-        if segments or (is_long(span, length) and isinstance(recorder, PlayingRecorder)):
+        if segments or (isinstance(recorder, PlayingRecorder) and (hours is not None or is_long(span, length))):
             copies = 1 if segments else 2
-            done = SegmentedAcquisition(recorder, recording, span, folder, length, copies, pause).acquire(progress)
+            over = partial(_is_over, hours)
+            pulled = SegmentedAcquisition(recorder, recording, span, folder, length, copies, pause, over)
+            done = pulled.acquire(progress)
             if not segments:
                 done = join(done, folder, out, progress)
         else:
@@ -314,13 +316,18 @@ def export(
 
 
 def _wait_for(hours: Hours | None) -> None:
-    """Wait until footage may be fetched, and say until when; a long span waits at the end of a segment."""
+    """Wait until footage may be fetched, and say until when."""
     at = hours.opens_at(datetime.now(UTC)) if hours is not None else None
     if hours is None or at is None:
         return
     click.echo(f"Waiting until {at.astimezone(hours.zone):%Y-%m-%d %H:%M %Z}: footage only {hours}.", err=True)
     while hours.opens_at(now := datetime.now(UTC)) is not None:
         time.sleep(min(60.0, max(0.1, (at - now).total_seconds())))  # the clock may be set meanwhile
+
+
+def _is_over(hours: Hours | None) -> bool:
+    """Whether the hours in which footage may be fetched have ended; the segment under way ends then, too."""
+    return hours is not None and hours.opens_at(datetime.now(UTC)) is not None
 
 
 def _summarise(done: dict[str, Any]) -> None:

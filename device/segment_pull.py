@@ -43,6 +43,12 @@ class SegmentPull(Pull):
             raise SeamMissedError(N_("The recorder no longer sends the key frame with which the segment begins."))
         return replace(outcome, seam=self.met)
 
+    def end_early(self) -> None:
+        """End before the next key frame, with which the next segment begins; only once there is footage."""
+        main = [self.timelines[index] for index in self._main()[:1]]
+        if self.met is None and any(line.frames for line in main):
+            self.seam = self.position if self.seam is None else min(self.seam, self.position)
+
     def _at_end(self, *, exactly: bool = False) -> bool:
         if exactly and self.met is not None and not all(self._past):
             return False  # the sound up to the seam has not all come
@@ -101,7 +107,7 @@ class SegmentPull(Pull):
             if all(self._past) or (decides and at >= self.end + SECOND):
                 self._end("seam")
             return decides or at >= self.end
-        if at < self.seam:
+        if at < self.seam or at >= self.end:
             return False
         if not decides:
             self._wait(index, frame, at)

@@ -45,6 +45,8 @@ CONFIDENCE = ("high", "medium", "low")
 
 Pause = Callable[[], None]
 """Called before each segment; may wait, or raise to go on another time."""
+Closing = Callable[[], bool]
+"""Asked while footage comes: whether the segment is to end before the next key frame, to go on another time."""
 
 
 class OtherSpanError(DeviceError):
@@ -67,6 +69,7 @@ class SegmentedAcquisition:
     length: timedelta = LENGTH
     copies: int = 1
     pause: Pause = lambda: None
+    closing: Closing = lambda: False
 
     def acquire(self, progress: ProgressCallback | None = None) -> dict[str, Any]:
         """Retrieve what is not there yet; answers the report of the whole span (schema diaoqu-acquisition-1).
@@ -113,7 +116,7 @@ class SegmentedAcquisition:
             Span(start, self.span.end),
             self.folder / name,
             self._telling(start, finished, progress),
-            Part(seam, opening, clock, self.copies, _rate(finished), owed),
+            Part(seam, opening, clock, self.copies, _rate(finished), owed, self.closing),
         )
         return report.to_json()
 

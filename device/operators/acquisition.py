@@ -1,8 +1,9 @@
 """Copying footage from recorders (clause 3.2): masters, their native files, and the report of how they came.
 
-A long span becomes several masters, an hour each (`device.segments`); the first stands for all of them, the others name
-it as their master. Finished segments lie in `<data>/segments/` until the last one is there. They outlive the job: one
-that was killed, and a new one after a full disk or a recorder that went away, go on after the last finished segment.
+A long span becomes several masters, an hour each (`device.segments`), and so does one interrupted by the end of
+the recorder's hours; the first stands for all of them, the others name it as their master. Finished segments lie in
+`<data>/segments/` until the last one is there. They outlive the job: one that was killed, and a new one after a full
+disk or a recorder that went away, go on after the last finished segment.
 """
 
 import contextlib
@@ -129,7 +130,7 @@ def _copied(context: JobContext, key: str, asked: Span, stem: str) -> dict[str, 
     def tell(facts: Mapping[str, Any]) -> None:
         context.progress(**{**facts, "camera": camera.name, "recorder": camera.recorder_name})
 
-    if is_long(span, _length(context)) and isinstance(recorder, PlayingRecorder):
+    if isinstance(recorder, PlayingRecorder) and (camera.hours or is_long(span, _length(context))):
         noted = _in_segments(context, camera, recorder, asked, span, tell)
     else:
         # Each attempt writes to its own folder: one that was only paused may wake up and still be writing.
@@ -162,12 +163,19 @@ def _length(context: JobContext) -> timedelta:
 def _in_segments(
     context: JobContext, camera: RegisteredCamera, recorder: Recorder, asked: Span, span: Span, tell: Any
 ) -> dict[str, Any]:
-    """Retrieve a long span; between two segments the hours are kept, and a broken line costs no attempt."""
+    """Retrieve a span in segments; a broken line costs no attempt, and when the hours end, so does the segment."""
     place = _place_of_segments(context, camera.key, asked)
     folder = place / f"{context.job_id.hex[:12]}-{context.epoch}"
     finished = take_over(place, folder)
     acquisition = SegmentedAcquisition(
-        recorder, camera.recording, span, folder, _length(context), COPIES, lambda: _keep_hours(camera)
+        recorder,
+        camera.recording,
+        span,
+        folder,
+        _length(context),
+        COPIES,
+        pause=lambda: _keep_hours(camera),
+        closing=lambda: camera.opens_at(clock.now()) is not None,
     )
     try:
         report = acquisition.acquire(tell)
@@ -183,7 +191,7 @@ def _in_segments(
             ) from error
         raise
     files = [{"folder": str(folder), "report": each} for each in acquisition.reports()]
-    return {"report": report, "files": files}
+    return {"report": report if len(files) > 1 else files[0]["report"], "files": files}
 
 
 def _place_of_segments(context: JobContext, camera: str, asked: Span) -> Path:

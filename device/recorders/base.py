@@ -102,7 +102,8 @@ class Part:
 
     `clock` is the measurement that all parts are placed with; `copies` how often the footage will be on the same disk;
     `rate` the bytes a second that it has had so far, 0 when nothing is known; `owed` the bytes that copies of the parts
-    before will still take there.
+    before will still take there. `closing` is asked while footage comes: once it says so, the part ends before the next
+    key frame, wherever its seam was to be.
     """
 
     seam: datetime | None = None
@@ -111,6 +112,7 @@ class Part:
     copies: int = 1
     rate: float = 0.0
     owed: int = 0
+    closing: Callable[[], bool] = lambda: False
 
 
 WHOLE = Part()

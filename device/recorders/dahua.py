@@ -260,6 +260,7 @@ class DahuaRecorder:
             copies=part.copies,
             rate=part.rate,
             owed=part.owed,
+            closing=part.closing,
             free=self._free,
             window=window,
         )

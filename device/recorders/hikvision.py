@@ -300,6 +300,7 @@ class HikvisionRecorder:
             copies=part.copies,
             rate=part.rate,
             owed=part.owed,
+            closing=part.closing,
             free=self._free,
             window=window,
         )

@@ -368,6 +368,7 @@ class OnvifRecorder:
             copies=part.copies,
             rate=part.rate,
             owed=part.owed,
+            closing=part.closing,
             free=self._free,
         ).acquire(target, progress)
 

@@ -61,7 +61,8 @@ class Acquisition:
     """What to acquire and what is known beforehand. `held`: what the recorder's index holds, in true time, if known.
 
     `offset` is what is added to true time to get the recorder's. Unless `keep_partial`, a connection that is lost for
-    good raises instead of leaving a file that ends too early. A segment begins at `opening` and ends at `seam`.
+    good raises instead of leaving a file that ends too early. A segment begins at `opening` and ends at `seam`, or soon
+    after `closing` says so.
     """
 
     recording: str
@@ -85,6 +86,7 @@ class Acquisition:
     copies: int = 1
     rate: float = 0.0
     owed: int = 0
+    closing: Callable[[], bool] = lambda: False
     reserve: int = RESERVE
     free: Callable[[Path], int] = free_space
 
@@ -252,7 +254,7 @@ class Acquisition:
 
 
 class _Watch:
-    """Looks after a running pull: disk space from the measured rate, and progress."""
+    """Looks after a running pull: disk space from the measured rate, whether it is to end early, and progress."""
 
     def __init__(self, acquisition: Acquisition, draft: Path, progress: ProgressCallback | None) -> None:
         self._acquisition = acquisition
@@ -280,6 +282,8 @@ class _Watch:
                     "frames": sum(line.frames for line in pull.timelines[:1]),
                 }
             )
+        if isinstance(pull, SegmentPull) and self._acquisition.closing():
+            pull.end_early()
 
 
 async def rehearse(uri: str, login: Login, limits: Limits, tls: ssl.SSLContext | None, span: Span) -> None:
@@ -350,5 +354,6 @@ class RtspRecorder:
             copies=part.copies,
             rate=part.rate,
             owed=part.owed,
+            closing=part.closing,
             free=self._free,
         ).acquire(target, progress)

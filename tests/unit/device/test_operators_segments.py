@@ -230,23 +230,45 @@ def test_outside_its_hours_a_recorder_is_not_asked_for_footage(jobs: Jobs, simul
     assert (ready["ready"], simulator.calls["RTSP PLAY"]) == (True, plays)
 
 
-@pytest.mark.long
-def test_a_retrieval_pauses_at_the_end_of_a_segment_and_goes_on_in_the_next_night(
+def test_a_retrieval_stops_when_the_hours_end_and_goes_on_in_the_next_night_from_the_very_frame(
     jobs: Jobs, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_night(jobs)
     at = [night(10, "05:59")]
     monkeypatch.setattr(engine_clock, "now", lambda: at[-1])  # the time passes while footage comes
-    plays = simulator.calls["RTSP PLAY"]
-    with pytest.raises(PostponedError) as caught:
-        jobs.run("recorder/acquire", "acquire", GATE, progress=lambda **_: at.append(night(10, "06:00")))
+
+    def come(**facts: Any) -> None:
+        at.extend([night(10, "06:00")] if facts.get("frames") else [])
+
+    simulator.faults = Faults(plays=("cut:60000",))  # when five seconds have come, it is looked at the clock
+    try:
+        with pytest.raises(PostponedError) as caught:
+            jobs.run("recorder/acquire", "acquire", GATE, progress=come)
+    finally:
+        simulator.faults = Faults()
     assert caught.value.until == night(10, "22:00")
-    assert (items(jobs, "master"), simulator.calls["RTSP PLAY"]) == ([], plays + 1)
+    (kept,) = left_behind(jobs)
+    assert 0 < len(pictures(kept)) < 12 * 12, "not the whole of its fifteen seconds"
+    assert items(jobs, "master") == []
     at.append(night(10, "22:00"))
     answer = jobs.run("recorder/acquire", "acquire", GATE, epoch=2)
     frames = [digest for master in items(jobs, "master") for digest in pictures(file_of(jobs, master))]
     assert frames == held(simulator, answer["report"])
-    assert simulator.calls["RTSP PLAY"] == plays + 3
+    assert answer["complete"] is True
+
+
+@pytest.mark.long
+def test_a_short_span_that_is_not_interrupted_is_one_master_also_with_hours(
+    jobs: Jobs, simulator: Simulator, clock: Any
+) -> None:
+    at_night(jobs)
+    clock.set(night(10, "23:00"))
+    short = {**GATE, "end_at": (RECORDED + timedelta(seconds=10)).isoformat()}
+    answer = jobs.run("recorder/acquire", "acquire", short)
+    (master,) = items(jobs, "master")
+    assert (answer["item"], answer["report"]["segments"], answer["complete"]) == (master.id, [], True)
+    assert answer["report"]["sha256"].removeprefix("sha256:") == master.digest.removeprefix("sha256:")
+    assert jobs.run("recorder/acquire", "acquire", short, epoch=2) == answer
 
 
 def test_the_rehearsal_takes_no_playback_that_a_retrieval_has(jobs: Jobs, simulator: Simulator) -> None:

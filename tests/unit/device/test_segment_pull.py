@@ -5,12 +5,14 @@ import random
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fault_room import SPAN, Shelf, held, true_time
 
 from device.outcome import Source
 from device.recorders.base import Seam, Span
+from device.rtp import Frame
 from device.rtsp_messages import Limits
 from device.segment_pull import SeamMissedError, SegmentPull
 from device.simulator import CAMERAS, Faults, Simulator
@@ -96,6 +98,54 @@ FAULTS = {
 def test_a_recorder_with_habits_makes_no_difference_at_the_seams(simulator: Simulator, name: str, camera: str) -> None:
     seams = [START + 11 * SECOND, START + 23 * SECOND]
     assert in_parts(simulator, camera, seams, FAULTS[name]) == held(simulator, camera, Faults(), LONG)
+
+
+class Closing(Shelf):
+    """Ends its pull early when it has got so many frames."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.left = frames
+        self.pull: SegmentPull | None = None
+
+    def write(self, index: int, frame: Frame, rtp_time: int) -> None:
+        super().write(index, frame, rtp_time)
+        self.left -= 1
+        if self.left <= 0 and self.pull is not None:
+            self.pull.end_early()
+
+
+@pytest.mark.parametrize(
+    ("camera", "frames", "ending"),
+    [
+        ("counter", 300, "sound"),
+        *(
+            pytest.param(camera, frames, ending, marks=pytest.mark.long)
+            for camera in ("gate", "garage", "counter")
+            for frames in (1, 7, 333)
+            for ending in ("sound", "past_end")
+        ),
+        pytest.param("gate", 480, "past_end", marks=pytest.mark.long),
+    ],
+)
+def test_a_part_that_is_ended_early_is_whole_and_the_next_goes_on_after_it(
+    simulator: Simulator, camera: str, frames: int, ending: Any
+) -> None:
+    """Also within the last group of pictures, after which the recorder may send some of beyond the end."""
+    simulator.faults = Faults(ending=ending)
+    found: list[list[str]] = []
+    opening, parts = None, 0
+    while opening is not None or not parts:
+        parts += 1
+        shelf = Closing(frames)
+        shelf.pull = part(simulator, camera, None, opening, shelf)
+        outcome = asyncio.run(shelf.pull.run())
+        assert outcome.reached_end, outcome
+        found = [[*before, *new] for before, new in zip(found or [[]] * len(shelf.digests), shelf.digests, strict=True)]
+        assert opening is None or outcome.seam is None or outcome.seam.at > opening.at
+        opening = outcome.seam
+    assert parts > 1 or frames > 400
+    assert found == held(simulator, camera, Faults(), LONG)
 
 
 def test_a_part_without_its_opening_frame_says_so(simulator: Simulator) -> None:

@@ -26,6 +26,9 @@ from tests.corpus.folder import Diagram, diagrams
 
 HERE = Path(__file__).parent
 SEEDS = 3
+ACTIVE = 8 | 16 | 32
+"""The states of a snapshot in which a token stands somewhere: waiting, ready, started."""
+
 BROKEN = ("different", "crashed")
 NOTHING = object()
 
@@ -66,6 +69,7 @@ class Here:
         self._apply("start", data=dict(data))
 
     def _apply(self, kind: str, **payload: Any) -> None:
+        self.at += timedelta(seconds=1)  # two inputs of one instant have no order at a join
         given = Input(self.execution.seq + 1, self.at, kind, json.dumps(payload))
         result = self.execution.apply(given)
         self.open |= {task.id: task.element for task in result.opened}
@@ -96,8 +100,16 @@ class Here:
         if self.why:
             return {"end": "failed", "why": self.why}
         if self.execution.state == "running":
-            return {"end": "running"}
+            return {"end": "running", "left": self._left_at_joins()}
         return {"end": self.execution.state, "data": self.execution.data}
+
+    def _left_at_joins(self) -> list[str]:
+        """The parallel joins where tokens wait, when nothing else is under way in the process itself."""
+        elements = self.execution.definition.elements
+        top = json.loads(self.execution.snapshot())["flows"][0]
+        names = {name for _id, _parent, _children, state, name, *_ in top[-1] if state & ACTIVE and name in elements}
+        alone = all(elements[name].type == "parallelGateway" for name in names)
+        return sorted(names) if alone else []
 
 
 def here(definition: CompiledDefinition, answers: Answers) -> dict[str, Any]:
@@ -115,6 +127,8 @@ def judge(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> tuple[str, str]
         return "crashed", str(ours["why"])
     if theirs["end"] == "failed":
         return ("fails alike" if ours["end"] == "failed" else "runs here only"), str(theirs["why"])
+    if theirs["end"] == "completed" and ours.get("left"):
+        return "left waiting", f"here a token waits for others at {', '.join(ours['left'])}; there it is dropped"
     if ours["end"] != theirs["end"]:
         return "different", f"here {ours['end']} ({ours.get('why', '')}), there {theirs['end']}"
     if ours["end"] not in ("completed", "cancelled"):
@@ -145,7 +159,16 @@ def _is_lost_there(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
     )
 
 
-RANK = (*BROKEN, "lost there", "runs here only", "fails alike", "endless alike", "running alike", "same")
+RANK = (
+    *BROKEN,
+    "left waiting",
+    "lost there",
+    "runs here only",
+    "fails alike",
+    "endless alike",
+    "running alike",
+    "same",
+)
 """Of several runs of one diagram the first of these counts."""
 
 

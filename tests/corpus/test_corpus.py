@@ -43,6 +43,25 @@ def test_other_data_than_in_the_bare_library_is_a_finding(tmp_path: Path, capsys
     assert "parallel_branches_change_nested_data.bpmn: different" in told
 
 
+def test_a_token_that_waits_for_ever_at_a_join_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two tokens come by one flow of a parallel join, one by the other: the bare library drops the third."""
+    flows = ("s > f", "f > a", "f > b", "f > c", "a > m", "b > m", "m > j", "c > j", "j > e")
+    parts = "".join(f'<manualTask id="{name}"/>' for name in "abc")
+    lines = "".join(
+        '<sequenceFlow id="{0}_{1}" sourceRef="{0}" targetRef="{1}"/>'.format(*flow.split(" > ")) for flow in flows
+    )
+    (tmp_path / "surplus.bpmn").write_text(
+        '<definitions xmlns="http://www.omg.org/spec/BPMN/20100524/MODEL" id="d" targetNamespace="t">'
+        f'<process id="P" isExecutable="true"><startEvent id="s"/><endEvent id="e"/>{parts}<parallelGateway id="f"/>'
+        f'<parallelGateway id="j"/><exclusiveGateway id="m"/>{lines}</process></definitions>',
+        encoding="utf-8",
+    )
+    status, told = compare(tmp_path, capsys)
+    assert status == 0
+    assert "surplus.bpmn: left waiting" in told
+    assert "here a token waits for others at j" in told
+
+
 def test_a_drawing_is_adapted_and_then_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (CONSTRUCTS / "modelers").glob("*.bpmn"):
         shutil.copy(path, tmp_path)

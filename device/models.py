@@ -7,7 +7,8 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from engine.models import Base
+import engine.models  # noqa: F401 - the foreign keys name its tables
+from engine.columns import Base
 
 
 class Recorder(Base):

@@ -17,8 +17,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, SessionTransaction
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
+from engine.columns import Base
 from engine.errors import N_, ConflictError, NotFoundError
-from engine.models import Base, HistoryEvent, Instance
+from engine.models import HistoryEvent, Instance
 
 GENESIS = ""
 """What stands for the digest of the event before the first."""

@@ -31,8 +31,9 @@ from engine import (
     subscriptions,
     versions,
 )
+from engine.columns import Base
 from engine.errors import N_, ConflictError, FieldError, InvalidFormError, NotFoundError
-from engine.models import Base, HistoryEvent, Instance, ProcessDefinition
+from engine.models import HistoryEvent, Instance, ProcessDefinition
 from engine.projections import ENDED
 from engine.spiff import WHILE_SUSPENDED, Input, StepResult
 

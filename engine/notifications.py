@@ -9,7 +9,8 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from engine import clock
-from engine.models import Base, Notification
+from engine.columns import Base
+from engine.models import Notification
 
 _LEAVE = insert(Base.metadata.tables["notifications"])
 

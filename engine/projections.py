@@ -13,8 +13,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from engine import calendar, identity, notifications, operators, wakeup
+from engine.columns import Base
 from engine.errors import N_, DiaoquError, ExpressionError, Sentence
-from engine.models import Base, Instance, Job, Task
+from engine.models import Instance, Job, Task
 from engine.spiff import CompiledDefinition, ElementInfo, Execution, JobRequest, OpenedTask, StepResult
 
 OPEN = ("open", "claimed")

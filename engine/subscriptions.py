@@ -9,7 +9,8 @@ from sqlalchemy import bindparam, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from engine import definitions, live, outbox
-from engine.models import Base, Instance, Subscription
+from engine.columns import Base
+from engine.models import Instance, Subscription
 from engine.spiff import StepResult
 from engine.spiff import Subscription as Listening
 

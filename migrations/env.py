@@ -5,8 +5,8 @@ from typing import Any
 from alembic import context
 
 import device.models  # noqa: F401 - registers its tables
+from engine.columns import Base, Instant, Json
 from engine.db import Database
-from engine.models import Base, Instant, Json
 from engine.settings import Settings
 
 config = context.config

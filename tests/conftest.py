@@ -17,8 +17,9 @@ import device.models  # noqa: F401 - its tables belong to the same schema
 from device.simulator import prepare_media
 from engine import clock as engine_clock
 from engine import identity
+from engine.columns import Base
 from engine.db import Database
-from engine.models import Base, Department, Membership, Qualification, User
+from engine.models import Department, Membership, Qualification, User
 from engine.settings import Settings
 
 PASSWORD = "correct horse battery"

@@ -25,11 +25,12 @@ from device.models import Case, EvidenceItem
 from device.recorders.base import AcquisitionReport, ClockOffset, Gap, RecorderIdentity, Span
 from device.storage import hash_file
 from engine import clock, definitions, identity, instances, jobs, operators, tasks
+from engine.columns import Base
 from engine.db import Database
 from engine.errors import BpmnError
 from engine.forms import Option
 from engine.jobs import ClaimedJob
-from engine.models import Base, Instance, Task, User
+from engine.models import Instance, Task, User
 from engine.operators import JobContext
 from engine.settings import ROOT, Settings
 from engine.tasks import SignatureRequest

@@ -43,9 +43,10 @@ from sqlalchemy.types import String
 from device.models import Case
 from engine import clock, identity, instances, listing
 from engine import tasks as user_tasks
+from engine.columns import Base, Instant
 from engine.db import Database
 from engine.listing import Wanted
-from engine.models import Base, Instance, Instant, User
+from engine.models import Instance, User
 from tests.bench.bench_engine import POSTGRES_URL, Bench, postgres_database
 from tests.bench.models import FORMS
 

@@ -17,9 +17,10 @@ from sqlalchemy import Engine, inspect, text
 
 from device.models import Case, EvidenceItem
 from engine import listing
+from engine.columns import Base
 from engine.db import Database
 from engine.listing import Total, Wanted
-from engine.models import Base, Deployment, Instance, ProcessDefinition
+from engine.models import Deployment, Instance, ProcessDefinition
 from engine.settings import ROOT
 
 

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from device import cases
 from device.models import Case
 from engine import history, identity
+from engine.columns import Base
 from engine.db import Database
-from engine.models import Base, Department, DeployedFile, Deployment, Instance, ProcessDefinition, User
+from engine.models import Department, DeployedFile, Deployment, Instance, ProcessDefinition, User
 from engine.settings import Settings
 
 NOW = datetime(2026, 2, 10, 2, 0, tzinfo=UTC)

@@ -16,8 +16,9 @@ from device import cases
 from device.simulator import Simulator
 from engine import definitions, instances, scratch
 from engine import jobs as engine_jobs
+from engine.columns import Base
 from engine.db import Database
-from engine.models import Base, Instance, Job
+from engine.models import Instance, Job
 from engine.settings import Settings
 from engine.worker import Worker
 

@@ -28,9 +28,10 @@ from engine import (
     replay,
     tasks,
 )
+from engine.columns import Base
 from engine.db import Database
 from engine.errors import BpmnError, ConflictError, InvalidFormError, NotFoundError, Sentence
-from engine.models import Base, HistoryEvent, Instance, Job, Notification, PersonalKey, Signature
+from engine.models import HistoryEvent, Instance, Job, Notification, PersonalKey, Signature
 from engine.modification import Change
 from engine.operators import JobContext, operator
 from engine.personal import CaseKey, ErasedError, PersonalDataError

@@ -14,9 +14,9 @@ from random_cases import Case, KilledError, killed_at
 from random_diagrams import ANSWERS, DATA, Diagram, diagrams
 
 from engine import definitions, instances, live, projections
+from engine.columns import Base
 from engine.db import Database
 from engine.errors import ConflictError
-from engine.models import Base
 from engine.settings import Settings
 from engine.spiff import step
 

@@ -11,9 +11,10 @@ from process_files import FILES
 from sqlalchemy import Column, MetaData, Table, insert, inspect, select, text, update
 
 from engine import definitions, instances, live, replay, seals, worker
+from engine.columns import Base
 from engine.db import Database
 from engine.errors import NotFoundError
-from engine.models import Base, HistoryEvent, Seal
+from engine.models import HistoryEvent, Seal
 from engine.settings import Settings, SettingsError
 from engine.worker import Worker
 

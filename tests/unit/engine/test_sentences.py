@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.columns import LONGEST_TOLD, Told
 from engine.concealment import ConcealedError, Concealment
 from engine.errors import BpmnError, ConflictError, FieldError, InvalidFormError, Sentence, sentence_of
-from engine.models import LONGEST_TOLD, Told
 
 NOBODY_WAITS = ConflictError("%(name)s: %(why)s", name="call", why=Sentence("Nobody waits for %(what)s.", {"what": 7}))
 

@@ -19,7 +19,7 @@ HEAD = (
     'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" '
     'xmlns:spiffworkflow="http://spiffworkflow.org/bpmn/schema/1.0/core" id="D" targetNamespace="test">'
     '<error id="er" name="lost" errorCode="LOST"/><message id="go_m" name="go"/><message id="stop_m" name="stop"/>'
-    '<signal id="alarm_s" name="alarm"/>'
+    '<signal id="alarm_s" name="alarm"/><escalation id="es" name="late" escalationCode="LATE"/>'
 )
 EVENTS = {
     "go": '<messageEventDefinition messageRef="go_m"/>',
@@ -27,6 +27,8 @@ EVENTS = {
     "alarm": '<signalEventDefinition signalRef="alarm_s"/>',
     "timer": "<timerEventDefinition><timeDuration>PT{hours}H</timeDuration></timerEventDefinition>",
     "error": '<errorEventDefinition errorRef="er"/>',
+    "late": '<escalationEventDefinition escalationRef="es"/>',
+    "over": "<terminateEventDefinition/>",
 }
 REVIEWED = (
     '<extensionElements><spiffworkflow:properties><spiffworkflow:property name="candidateGroup" value="reviewer"/>{}'
@@ -101,7 +103,8 @@ class Builder:
     def scope(self, depth: int) -> str:
         """Start, block, end; and perhaps an event sub-process."""
         outer, self.parts = self.parts, []
-        first, last = self.node("startEvent"), self.node("endEvent")
+        how = self.draw(st.sampled_from(["", "", "", "over", "alarm", "late"]))
+        first, last = self.node("startEvent"), self.node("endEvent", EVENTS[how] if how else "")
         entry, leave = self.block(depth)
         self.flow(first, entry)
         self.flow(leave, last)
@@ -223,7 +226,7 @@ class Builder:
         return name, name
 
     def throw(self, _depth: int) -> Ends:
-        name = self.node("intermediateThrowEvent", EVENTS["alarm"])
+        name = self.node("intermediateThrowEvent", EVENTS[self.draw(st.sampled_from(["alarm", "alarm", "go", "late"]))])
         return name, name
 
     def called(self, _depth: int) -> Ends:
@@ -293,8 +296,10 @@ class Builder:
         join = self.node("exclusiveGateway")
         self.flow(activity, join)
         events = ["timer", "go", "stop", "alarm", *(["error"] * 3 if kind in ("service", "subprocess") else [])]
-        for event in self.draw(st.lists(st.sampled_from(events), min_size=1, max_size=2, unique=True)):
-            cancels = event == "error" or self.draw(st.booleans())
+        events += ["late"] * 2 if kind in ("subprocess", "called") else []
+        both = st.tuples(st.sampled_from(events), st.booleans())  # one event may both remind and end
+        for event, ends in self.draw(st.lists(both, min_size=1, max_size=3, unique=True)):
+            cancels = event == "error" or ends
             more = f'attachedToRef="{activity}" cancelActivity="{str(cancels).lower()}"'
             first = self.node("boundaryEvent", self.event(event), more)
             entry, leave = self.block(depth)

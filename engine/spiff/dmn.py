@@ -45,7 +45,9 @@ class Output:
     default: str
 
     def rank(self, value: Any) -> int:
-        return next((place for place, other in enumerate(self.order or ()) if equal(value, other)), 0)
+        """The place of `value` among them; that of an empty cell comes after all of them."""
+        order = self.order or ()
+        return next((place for place, other in enumerate(order) if equal(value, other)), len(order))
 
 
 @dataclass(frozen=True)
@@ -254,9 +256,7 @@ class _Reading:
         inputs = tuple(self._input(node) for node in table.findall("{*}input"))
         columns = table.findall("{*}output")
         rows = result_variable(decision)
-        unnamed = (
-            rows if len(columns) == 1 else ""
-        )  # a single output may do without a name: it is the value of the decision
+        unnamed = rows if len(columns) == 1 else ""  # a single output without a name is the value of the decision
         outputs = tuple(self._output(node, policy, unnamed) for node in columns)
         if not outputs:
             self.problem(table, "dmn-output", N_("the table has no output"))

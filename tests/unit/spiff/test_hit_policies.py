@@ -204,6 +204,12 @@ def test_a_value_that_its_column_does_not_allow_is_an_error(allowed: str) -> Non
         table("FIRST", output("fee", allowed, default="3"), ("n",), cells=["5"]).decide({"n": 0})
 
 
+@pytest.mark.parametrize(("policy", "fees"), [("PRIORITY", 2), ("OUTPUT ORDER", [3, 2, None])])
+def test_an_empty_cell_has_the_lowest_priority(policy: str, fees: Any) -> None:
+    rules = (("",), ("2",), *([("3",)] if policy == "OUTPUT ORDER" else []))
+    assert table(policy, output("fee", "3, 2"), *rules).decide({"n": 3}) == {"fee": fees}
+
+
 def test_a_priority_list_holds_every_value_that_a_rule_gives() -> None:
     with pytest.raises(ExpressionError, match=r"rule 2 \(r2\): the output fee is 4, which is not among"):
         table("PRIORITY", output("fee", "3, 2"), ("2",), ("n * 2",)).decide({"n": 2})

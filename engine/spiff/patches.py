@@ -33,6 +33,7 @@ from engine.spiff.waiting import (
     all_others_ended,
     refresh_timers,
     says_no_until_told,
+    stands_by,
     update_waiting_tasks,
 )
 
@@ -212,10 +213,8 @@ _original_boundary_join = control.BoundaryEventJoin._update_hook
 
 
 def _boundary_join(spec: TaskSpec, my_task: Task) -> bool:
-    """As in the library, which asks each token that a non-interrupting event has left, again and again, whether the
-    activity has ended. They only stand by: the activity's own token goes on then, and cancels them."""
-    event = my_task.parent.task_spec
-    if isinstance(event, control.BoundaryEvent) and not event.cancel_activity:
+    """As in the library, which asks also those that only stand by whether the activity has ended."""
+    if stands_by(my_task):
         my_task._set_state(WAITING)
         return False
     return bool(_original_boundary_join(spec, my_task))

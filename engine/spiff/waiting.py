@@ -75,12 +75,20 @@ def all_others_ended(spec: TaskSpec, my_task: Task) -> bool:
     )
 
 
+def stands_by(task: Task) -> bool:
+    """Whether a join behind an activity holds what a non-interrupting event leaves there each time that it occurs.
+
+    When the activity ends, its own token goes on and cancels these.
+    """
+    event = task.parent.task_spec
+    return isinstance(event, control.BoundaryEvent) and not event.cancel_activity
+
+
 def says_no_until_told(task: Task) -> bool:
     """Whether a task that goes on waiting does so for the rest of the step, unless somebody turns to it."""
     spec = task.task_spec
     if isinstance(spec, control.BoundaryEventJoin):
-        event = task.parent.task_spec
-        return isinstance(event, control.BoundaryEvent) and not event.cancel_activity
+        return stands_by(task)
     if isinstance(spec, ParallelGateway):  # the token that is missing is asked when it arrives
         return not spec.ready_tokens(task.workflow)
     if not isinstance(spec, CatchingEvent) or spec.data_input_associations or spec.io_specification:

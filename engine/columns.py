@@ -22,14 +22,14 @@ class Instant(TypeDecorator[datetime]):
     impl = String(32)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> str | None:
         if value is None:
             return None
         if value.tzinfo is None:
             raise ValueError("naive datetimes are not stored")
         return value.astimezone(UTC).isoformat(timespec="microseconds")
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> datetime | None:
         return None if value is None else datetime.fromisoformat(value)
 
 
@@ -39,10 +39,10 @@ class Json(TypeDecorator[Any]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: Any, _dialect: Dialect) -> str | None:
         return None if value is None else orjson.dumps(value).decode()
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> Any:
         return None if value is None else orjson.loads(value)
 
 
@@ -59,14 +59,14 @@ class Told(TypeDecorator[Sentence]):
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: Sentence | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: Sentence | None, _dialect: Dialect) -> str | None:
         if value is None:
             return None
         if len(english := str(value)) > LONGEST_TOLD:
             value = Sentence(english[:LONGEST_TOLD])
         return orjson.dumps(value.stored()).decode() if value else ""
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Sentence | None:  # noqa: ARG002
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> Sentence | None:
         if value is None:
             return None
         try:

@@ -78,9 +78,9 @@ class DiaoquError(Exception):
     """
 
     def __init__(self, template: str, **params: Any) -> None:
-        super().__init__(template % params if params else template)
         self.template = template
         self.params = params
+        super().__init__(str(self.sentence))
 
     @property
     def sentence(self) -> Sentence:

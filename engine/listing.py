@@ -62,10 +62,9 @@ def search(
     session: Session, word: str, state: str = "", *, limit: int, offset: int = 0
 ) -> tuple[Sequence[Instance], Total]:
     """As `find`: those with `word` in their number, in the name of who started them, or in that of their process."""
-    wanted = _matching(Wanted(state=state), None)
     if not word:
         return find(session, Wanted(state=state), limit=limit, offset=offset)
-    named = _named(session, word)
+    wanted, named = _matching(Wanted(state=state), None), _named(session, word)
     people, processes = (_names(session, column, word) for column in (Instance.started_by, Instance.process_id))
     started, executed = Instance.started_by.in_(people), Instance.process_id.in_(processes)
     some = [wanted.where(each).limit(FEW + 1).subquery() for each in (named.narrowed, started, executed)]

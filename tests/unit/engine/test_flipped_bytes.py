@@ -24,6 +24,13 @@ from engine.models import HistoryEvent, Instance, Seal, SealedHead
 TEXTS = ("at", "kind", "actor", "payload", "lookups", "derived", "digest")
 ROWS = 4
 LOGGED = (*access.EVENT_COLUMNS, "digest")
+thirty = settings(
+    max_examples=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @pytest.fixture
@@ -78,13 +85,7 @@ def row(instance_id: UUID, seq: int) -> tuple[Any, ...]:
     return HistoryEvent.instance_id == instance_id, HistoryEvent.seq == seq
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@thirty
 @given(seq=st.integers(1, ROWS), column=st.sampled_from(TEXTS), place=st.integers(0, 5000), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_found_and_named(deployed, kept, seq, column, place, bit):
     with undone(deployed) as session:
@@ -244,13 +245,7 @@ def _is_text(content: bytes) -> bool:
         return False
 
 
-@settings(
-    max_examples=30,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@thirty
 @given(seq=st.integers(2, ROWS), column=st.sampled_from(LOGGED), place=st.integers(0, 5000), bit=st.integers(0, 7))
 def test_any_flipped_bit_of_a_log_is_found_and_named(deployed, logged, seq, column, place, bit):
     with undone(deployed) as session:
